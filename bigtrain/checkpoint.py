@@ -1,0 +1,168 @@
+"""Checkpoints: the training state on disk, saved by Orbax in the background, restored onto any mesh.
+
+Each checkpoint is `checkpoints/<step>/` (Orbax's arrays, committed by a rename) and `checkpoints/<step>.json` (what
+belongs to it and is no array). The JSON is written first, so a checkpoint exists exactly when its folder does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from bigtrain.config.errors import InputError, RunError
+from bigtrain.config.schema import CheckpointConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The best checkpoint so far and its score."""
+
+    step: int
+    score: float
+
+
+class Checkpoints:
+    """The checkpoints of one run: saves, keeps the best ∪ the last few, restores."""
+
+    def __init__(self, directory: Path, cfg: CheckpointConfig | None = None) -> None:
+        self.directory, self.cfg = directory, cfg or CheckpointConfig()
+        self._saver: Any = None
+
+    def steps(self) -> list[int]:
+        """Steps with a complete checkpoint, ascending."""
+        if not self.directory.is_dir():
+            return []
+        names = [entry.name for entry in self.directory.iterdir() if entry.is_dir() and entry.name.isdigit()]
+        return sorted(int(name) for name in names if (self.directory / f"{name}.json").is_file())
+
+    def meta(self, step: int) -> dict[str, Any]:
+        """What was saved beside the arrays: validation scores, and the log window in flight."""
+        try:
+            found: dict[str, Any] = json.loads(self._meta_path(step).read_text())
+            return found
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self._meta_path(step)}: can't be read: {error}") from error
+
+    def best(self) -> Best | None:
+        """The checkpoint with the best validation score, among those kept."""
+        scored = [(step, self._score(self.meta(step).get("scores"))) for step in self.steps()]
+        found = [Best(step, score) for step, score in scored if score is not None]
+        sign = 1 if self.mode == "min" else -1
+        return min(found, key=lambda item: sign * item.score, default=None)
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Whether a smaller or a larger score is better."""
+        if self.cfg.mode != "auto":
+            return self.cfg.mode
+        return "max" if self.cfg.monitor in ("accuracy", "elbo") else "min"
+
+    def improves(self, scores: dict[str, float] | None) -> bool:
+        """Whether these validation scores beat every checkpoint's."""
+        score = self._score(scores)
+        if not self.cfg.best or score is None:
+            return False
+        best = self.best()
+        return best is None or (score < best.score if self.mode == "min" else score > best.score)
+
+    def save(self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Saves in the background; a full disk or a vanished folder is a `RunError`, and older checkpoints stay.
+
+        Args:
+            step: names the checkpoint.
+            state: a dict of pytrees of arrays; free to be reused as soon as this returns.
+            meta: what belongs to it and is no array, as JSON.
+        """
+        with _reported(self.directory):
+            self.wait()
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._meta_path(step), json.dumps({"step": step, **meta}))
+            if jax.default_backend() == "cpu":
+                state = jax.tree.map(jnp.copy, state)  # Orbax may read the CPU's memory in place, and it is reused
+            self._orbax().save(self._path(step).absolute(), dict(state), force=True)
+            self._prune(coming=step)
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk."""
+        if self._saver is not None:
+            with _reported(self.directory):
+                self._saver.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, drops what is no longer kept, and ends the background thread."""
+        if self._saver is not None:
+            self.wait()
+            self._prune()
+            self._saver.close()
+            self._saver = None
+
+    def restore(self, step: int, abstract: Mapping[str, Any]) -> dict[str, Any]:
+        """The state of a step, with the types and shardings of `abstract`; a mismatch is an `InputError`."""
+        try:
+            found: dict[str, Any] = self._orbax().restore(self._path(step).absolute(), dict(abstract))
+        except Exception as error:  # Orbax raises many kinds; each means that this checkpoint doesn't fit or is damaged
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{self._path(step)}: can't be restored: {first[:300]}") from error
+        return found
+
+    def _orbax(self) -> Any:
+        if self._saver is None:
+            import orbax.checkpoint as ocp  # 0.5 s, so only when something is saved or restored
+
+            logging.getLogger("absl").setLevel(logging.ERROR)
+            self._saver = ocp.StandardCheckpointer()
+        return self._saver
+
+    def _prune(self, coming: int | None = None) -> None:
+        """Deletes what is neither among the newest `keep` nor the best. `coming` counts as there already."""
+        steps = self.steps()
+        newest = sorted({*steps, *([coming] if coming is not None else [])})[-self.cfg.keep :]
+        best = self.best() if self.cfg.best else None
+        for step in steps:
+            if step not in newest and (best is None or step != best.step) and step != coming:
+                trash = self.directory / f".trash-{step}"
+                os.replace(self._path(step), trash)  # gone in one move: a kill leaves no half-deleted checkpoint
+                self._meta_path(step).unlink(missing_ok=True)
+                shutil.rmtree(trash, ignore_errors=True)
+
+    def _score(self, scores: dict[str, float] | None) -> float | None:
+        return None if not scores else scores.get(self.cfg.monitor)
+
+    def _path(self, step: int) -> Path:
+        return self.directory / f"{step:09d}"
+
+    def _meta_path(self, step: int) -> Path:
+        return self.directory / f"{step:09d}.json"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a whole file or nothing."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+@contextmanager
+def _reported(directory: Path) -> Iterator[None]:
+    """A failing disk as one message."""
+    try:
+        yield
+    except RunError:
+        raise
+    except Exception as error:  # Orbax wraps the operating system's error in several of its own kinds
+        text = " ".join(str(error).split())
+        reason = "the disk is full" if "No space left" in text or "ENOSPC" in text else text[:300]
+        raise RunError(f"{directory}: could not save: {reason}; earlier checkpoints are intact") from error

@@ -1,0 +1,65 @@
+"""Errors a user can cause, and the exit code each ends the process with.
+
+    BigtrainError
+    ├── InputError       exit 2: the command, a config, a file or a run directory is wrong; nothing was started
+    │   ├── ConfigError  a key or a value, named by its dotted path
+    │   └── DataError    a file or an array that can't be used, named by its path
+    └── RunError         exit 1: the run started and could not go on (diverged, disk full); what was saved is intact
+
+Interrupts end with 128 + the signal's number, as shells expect: 130 for SIGINT, 143 for SIGTERM.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BigtrainError(Exception):
+    """An error that is answered with one message and an exit code, never with a traceback."""
+
+    exit_code = 1
+
+
+class InputError(BigtrainError):
+    """Something given by the user is wrong; nothing was started and nothing was written."""
+
+    exit_code = 2
+
+
+class RunError(BigtrainError):
+    """A run that started could not go on; what was saved before is intact."""
+
+
+class ConfigError(InputError):
+    """A config key or value is wrong: the path, the value, what is allowed, and what to type instead."""
+
+    def __init__(
+        self, path: str, problem: str, *, allowed: str | Iterable[str] | None = None, hint: str | None = None
+    ) -> None:
+        self.path, self.problem, self.hint = path, problem, hint
+        self.allowed = allowed if allowed is None or isinstance(allowed, str) else ", ".join(allowed)
+        lines = [f"{path}: {problem}" if path else problem]
+        if self.allowed:
+            lines.append(f"  allowed: {self.allowed}")
+        if hint:
+            lines.append(f"  {hint}")
+        super().__init__("\n".join(lines))
+
+
+class DataError(InputError):
+    """A data file or array can't be used: its path, what is wrong with it, and what to do."""
+
+    def __init__(self, where: object, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{where}: {problem}" + (f"\n  {hint}" if hint else ""))
+
+
+def nearest(word: str, choices: Iterable[str], *, number: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The choices spelled most like `word`, best first; empty when none is close."""
+    return difflib.get_close_matches(word, list(choices), n=number, cutoff=cutoff)
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
+    """`did you mean 'x'?` for the nearest spelling, or None when nothing is near."""
+    found = nearest(word, choices)
+    return f"did you mean {found[0]!r}?" if found else None

@@ -1,0 +1,77 @@
+"""The config groups on disk: which choices each has, and what each choice builds. Reads files, imports nothing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigtrain.config import signature
+from bigtrain.config.errors import ConfigError
+
+
+def builtin_dir() -> Path:
+    """The shipped config folder: inside the wheel, or `configs/` of a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def search_dirs(config_dir: str | Path | None = None) -> tuple[Path, ...]:
+    """Where configs are looked for: the user's folder first, then the shipped one."""
+    if config_dir is None:
+        return (builtin_dir(),)
+    folder = Path(config_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError("--config-dir", f"there is no folder {str(config_dir)!r}")
+    return (folder, builtin_dir())
+
+
+def groups(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
+    """Every group with its choices and their files; an earlier folder's choice hides a later one's."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in reversed(dirs):
+        for path in sorted(folder.glob("*/**/*.yaml")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found.setdefault(parts[0], {})["/".join(parts[1:])] = path
+    return {group: dict(sorted(choices.items())) for group, choices in sorted(found.items())}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One YAML of a group, and the callee its `_target_` names (None for tables and recipes)."""
+
+    group: str
+    name: str
+    path: Path
+    values: dict[str, Any]
+    comment: str
+    callee: signature.Callee | None
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the callee's docstring, or of the file's opening comment."""
+        return self.callee.summary if self.callee else self.comment
+
+
+@functools.cache
+def describe(group: str, name: str, path: Path) -> Choice:
+    """Reads one choice; a YAML that can't be read is a `ConfigError` that names the file."""
+    import yaml
+
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(str(path), f"no valid YAML: {' '.join(str(error).split())}") from error
+    comments = [line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")]
+    comment = next((line for line in comments if line and not line.startswith("@package")), "")
+    callee = None
+    if isinstance(values, dict) and isinstance(values.get("_target_"), str):
+        try:
+            callee = signature.read(values["_target_"])
+        except signature.TargetError as error:
+            comment = f"(can't be read: {error})"
+    return Choice(group, name, path, values if isinstance(values, dict) else {}, comment, callee)

@@ -1,0 +1,126 @@
+"""The typed spine of a run: every key that belongs to the run as a whole, with its default and what it takes.
+
+Defaults live here. `configs/run.yaml` only chooses the components; `bigtrain configs run` prints this page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bigtrain.config.duration import Duration
+from bigtrain.config.values import Component, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Steps
+
+COMPONENTS = ("model", "data", "task", "optimizer", "schedule")
+"""Spine keys that hold one component each; `loggers` holds several by name."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When the training state is saved, and which saves are kept.
+
+    Args:
+        every: how often to save; the last step is always saved.
+        keep: how many of the newest checkpoints to keep.
+        best: also keep the checkpoint with the best `monitor` on the validation split.
+        monitor: the validation metric that decides which is best.
+        mode: whether a smaller or a larger metric is better; auto is max for accuracy and elbo, min otherwise.
+    """
+
+    every: Steps = "10%"  # type: ignore[assignment]
+    keep: PositiveInt = 1
+    best: bool = True
+    monitor: str = "loss"
+    mode: Literal["auto", "min", "max"] = "auto"
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """The devices, as a table of axis sizes, and which dimension of an array is split over which axis.
+
+    Args:
+        data: devices that share the batch; -1 is all there are, auto is one on a CPU and all elsewhere.
+        simulate: pretend that the CPU is this many devices (to try a mesh without the hardware).
+        rules: dimension name -> mesh axis; a dimension without a rule is replicated.
+    """
+
+    data: Literal["auto", -1] | PositiveInt = "auto"
+    simulate: PositiveInt | None = None
+    rules: dict[str, Any] = field(default_factory=lambda: {"batch": "data"})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run, from the seed to the loggers.
+
+    Args:
+        model: the model family and its fields (`bigtrain configs model`).
+        data: the data set (`bigtrain configs data`).
+        task: the losses and metrics; auto chooses from the model and the data.
+        optimizer: any Optax optimizer (`bigtrain configs optimizer`).
+        schedule: the shape of the learning rate over the run, as a factor of optimizer.learning_rate.
+        loggers: where metrics go, by name (`bigtrain configs logger`); `logger=[jsonl,csv]` chooses them.
+        mesh: the devices (`bigtrain configs mesh`).
+        seed: fixes initialisation, data order and every random number of training.
+        steps: how long to train.
+        batch_size: examples an optimizer step, over all devices.
+        accumulate: microbatches an optimizer step is computed in; memory falls, the result is the same.
+        eval_batch_size: examples at once in evaluation; auto is the larger of batch_size and 256.
+        eval_every: how often to evaluate on the validation split; the last step is always evaluated.
+        log_every: how often to log; each line is the mean over the steps since the last.
+        run_dir: the folder that everything is written to; the same folder again continues the run.
+        precision: the type that the model computes in; parameters and losses stay f32.
+        clip_norm: scale gradients down to at most this global norm.
+        ema: decay of an exponential moving average of the parameters, used for evaluation.
+        freeze: parameters that stay as initialised: patterns over names such as 'embedding*' or 'hidden.0.*'.
+        placement: keep the training set on the device, or stream it; auto keeps what fits.
+        steps_per_dispatch: steps that run in one call of the compiled program; auto makes Python's share negligible.
+        compilation_cache: keep compiled programs in $BIGTRAIN_CACHE (default ~/.cache/bigtrain) for the next start.
+        checkpoint: when to save and what to keep.
+        plugins: packages of your own whose classes the config may name; same as --trust.
+    """
+
+    model: Component
+    data: Component
+    task: Component
+    optimizer: Component
+    schedule: Component
+    loggers: dict[str, Any] = field(default_factory=dict)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    seed: NonNegativeInt = 0
+    steps: Steps = 2000
+    batch_size: PositiveInt = 64
+    accumulate: PositiveInt = 1
+    eval_batch_size: PositiveInt | Literal["auto"] = "auto"
+    eval_every: Steps = "10%"  # type: ignore[assignment]
+    log_every: Steps = "1%"  # type: ignore[assignment]
+    run_dir: str = "runs/${now:%Y%m%d-%H%M%S}-${hydra:runtime.choices.model}-${hydra:runtime.choices.data}"
+    precision: Literal["f32", "bf16"] = "f32"
+    clip_norm: PositiveFloat | None = None
+    ema: Rate | None = None
+    freeze: tuple[str, ...] = ()
+    placement: Literal["auto", "resident", "stream"] = "auto"
+    steps_per_dispatch: PositiveInt | Literal["auto"] = "auto"
+    compilation_cache: bool = True
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    plugins: tuple[str, ...] = ()
+
+    def duration(self, name: str) -> Duration:
+        """A duration field by name, as parsed."""
+        return Duration.parse(getattr(self, name))
+
+
+def defaults() -> dict[str, Any]:
+    """The spine with its defaults, as the plain dict that Hydra composes onto."""
+    return {
+        entry.name: _plain(entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory())
+        for entry in dataclasses.fields(RunConfig)
+        if entry.name not in COMPONENTS
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,204 @@
+"""What a `_target_` takes, read from its source without importing it.
+
+Importing a model imports JAX, which takes seconds; a misspelled key must be answered before that. So the module's file
+is found and parsed, re-exports are followed (`optax.adam` lives in `optax._src.alias`), and the arguments come from
+the syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.machinery
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bigtrain.config import kinds
+
+REQUIRED = object()
+
+
+class TargetError(LookupError):
+    """A target that can't be found; the text says which part is missing."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument of a callee."""
+
+    name: str
+    kind: kinds.Kind
+    default: object = REQUIRED  # a literal where the source has one, else its text
+    annotation: str = ""
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Callee:
+    """A class or function that config can name, as its source describes it."""
+
+    target: str
+    path: Path
+    is_class: bool
+    parameters: dict[str, Parameter]
+    open: bool  # takes **kwargs
+    returns: str  # the last name of a function's return annotation; a class's own name
+    bases: tuple[str, ...] = ()
+    doc: str = ""
+    constants: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the docstring, on one line."""
+        paragraph = self.doc.strip().split("\n\n")[0]
+        return " ".join(paragraph.split())
+
+
+@functools.cache
+def read(target: str) -> Callee:
+    """The callee that a dotted `target` names; raises `TargetError` when there is none."""
+    module, _, rest = _split_module(target)
+    return _find(target, module, rest, depth=0)
+
+
+def _find(target: str, path: Path, names: tuple[str, ...], depth: int) -> Callee:
+    if depth > 8:
+        raise TargetError(f"{target}: too many re-exports")
+    if not names:
+        raise TargetError(f"{target} is a module, not a class or function")
+    tree = _tree(path)
+    name = names[0]
+    for node in reversed(tree.body):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name and len(names) == 1:
+            return _described(target, path, node)
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _followed(target, path, node, (alias.name, *names[1:]), depth)
+        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+            if any(isinstance(item, ast.Name) and item.id == name for item in node.targets):
+                return _find(target, path, (*ast.unparse(node.value).split("."), *names[1:]), depth + 1)
+    raise TargetError(f"{path.name} defines no {'.'.join(names)!r}")
+
+
+def _followed(target: str, path: Path, node: ast.ImportFrom, names: tuple[str, ...], depth: int) -> Callee:
+    if node.level:  # from . import x
+        package = path.parent
+        for _ in range(node.level - 1):
+            package = package.parent
+        parts = node.module.split(".") if node.module else []
+        module, rest = _descend(package, (*parts, *names))
+    else:
+        module, _, rest = _split_module(".".join((node.module or "", *names)))
+    return _find(target, module, rest, depth + 1)
+
+
+def _split_module(target: str) -> tuple[Path, str, tuple[str, ...]]:
+    """The file of the deepest module in a dotted path, the package's name, and the names left over."""
+    top, *rest = target.split(".")
+    spec = importlib.machinery.PathFinder.find_spec(top, sys.path)
+    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
+        raise TargetError(f"no package named {top!r} is installed")
+    if spec.submodule_search_locations:
+        folder = Path(next(iter(spec.submodule_search_locations)))
+        path, names = _descend(folder, tuple(rest))
+        return path, top, names
+    return Path(str(spec.origin)), top, tuple(rest)
+
+
+def _descend(folder: Path, names: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    while names and (folder / names[0]).is_dir():
+        folder, names = folder / names[0], names[1:]
+    if names and (folder / f"{names[0]}.py").is_file():
+        return folder / f"{names[0]}.py", names[1:]
+    if not (folder / "__init__.py").is_file():
+        raise TargetError(f"no module {'.'.join((folder.name, *names[:1]))!r}")
+    return folder / "__init__.py", names
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    if path.suffix != ".py":
+        raise TargetError(f"{path.name} is no Python source")
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise TargetError(f"{path} can't be read as Python: {error}") from error
+
+
+def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef) -> Callee:
+    doc = ast.get_docstring(node) or ""
+    if isinstance(node, ast.FunctionDef):
+        parameters, is_open = _arguments(node, skip_self=False)
+        returns = ast.unparse(node.returns).split(".")[-1].strip("'\"") if node.returns else ""
+        return Callee(target, path, False, _documented(parameters, doc), is_open, returns, doc=doc)
+    bases = tuple(ast.unparse(base).split(".")[-1] for base in node.bases)
+    constants = {
+        item.targets[0].id: item.value.value
+        for item in node.body
+        if isinstance(item, ast.Assign)
+        and isinstance(item.targets[0], ast.Name)
+        and isinstance(item.value, ast.Constant)
+    }
+    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+    if init is not None:
+        parameters, is_open = _arguments(init, skip_self=True)
+        doc = doc + "\n\n" + (ast.get_docstring(init) or "")
+    else:
+        parameters, is_open = _fields(node), not _is_dataclass(node)
+    return Callee(target, path, True, _documented(parameters, doc), is_open, node.name, bases, doc, constants)
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def _fields(node: ast.ClassDef) -> dict[str, Parameter]:
+    found = {}
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            found[item.target.id] = _parameter(item.target.id, item.annotation, item.value)
+    return found
+
+
+def _arguments(node: ast.FunctionDef, *, skip_self: bool) -> tuple[dict[str, Parameter], bool]:
+    spec = node.args
+    positional = [*spec.posonlyargs, *spec.args][1 if skip_self else 0 :]
+    missing = [None] * (len(positional) - len(spec.defaults))
+    pairs = list(zip(positional, [*missing, *spec.defaults], strict=False))
+    pairs += list(zip(spec.kwonlyargs, spec.kw_defaults, strict=True))
+    return {arg.arg: _parameter(arg.arg, arg.annotation, default) for arg, default in pairs}, spec.kwarg is not None
+
+
+def _parameter(name: str, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
+    value: object = REQUIRED
+    if default is not None:
+        try:
+            value = ast.literal_eval(default)
+        except ValueError:
+            value = ast.unparse(default)
+    kind = kinds.from_annotation(annotation)
+    return Parameter(name, kind, value, ast.unparse(annotation) if annotation else "")
+
+
+def _documented(parameters: dict[str, Parameter], doc: str) -> dict[str, Parameter]:
+    """The parameters with what an `Args:` section says of each."""
+    texts: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    inside = False
+    for line in doc.splitlines():
+        words = line.strip()
+        if words in ("Args:", "Attributes:"):
+            inside = True
+        elif inside and words.endswith(":") and " " not in words and not line.startswith(" "):
+            inside = False
+        elif inside and words.split(":")[0].split(" ")[0] in parameters and ":" in words:
+            name, text = words.split(":", 1)
+            current = texts.setdefault(name.split(" ")[0], [text.strip()])
+        elif inside and current is not None:
+            current.append(words)
+    return {
+        name: Parameter(name, item.kind, item.default, item.annotation, " ".join(" ".join(texts.get(name, [])).split()))
+        for name, item in parameters.items()
+    }

@@ -1,0 +1,53 @@
+"""Which code a config may name: a `_target_` is a call, and a config file may come from a stranger.
+
+The list starts with bigtrain, Flax and Optax; only the person at the keyboard widens it (`--trust`, or `plugins` on the
+command line or in their own --config-dir). A config that comes with a run directory never does.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bigtrain.config.errors import ConfigError
+
+BUILTIN = ("bigtrain", "flax", "optax")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The packages whose classes and functions may be built."""
+
+    packages: frozenset[str] = frozenset(BUILTIN)
+
+    @classmethod
+    def of(cls, *extra: Iterable[str]) -> Trust:
+        """The built-in packages and the user's own; the working directory becomes importable for the latter."""
+        names = {name for group in extra for name in group}
+        for name in names:
+            if not name.isidentifier():
+                raise ConfigError("plugins", f"{name!r} is no package name", allowed="top-level packages, e.g. mypkg")
+        if names and "" not in sys.path:
+            sys.path.insert(0, "")
+        return cls(frozenset(BUILTIN) | names)
+
+    def check_name(self, path: str, target: str) -> None:
+        """Refuses a target outside the list by its name alone, before anything is imported."""
+        parts = target.split(".")
+        if parts[0] not in self.packages or not all(part.isidentifier() for part in parts) or len(parts) < 2:
+            hint = f"if the code is yours, add --trust {parts[0]}" if parts[0].isidentifier() else None
+            allowed = "code of " + ", ".join(sorted(self.packages))
+            raise ConfigError(path, f"{target!r} may not be built", allowed=allowed, hint=hint)
+
+    def check_object(self, path: str, target: str, found: object) -> None:
+        """Refuses what the name led to, if it is no class or function or was defined outside the list.
+
+        `bigtrain.x.os.system` starts with an allowed name: only the object knows where it comes from.
+        """
+        module = getattr(found, "__module__", None) or ""
+        if not (inspect.isclass(found) or inspect.isfunction(found)) or module.split(".")[0] not in self.packages:
+            raise ConfigError(
+                path, f"{target!r} may not be built: it is {type(found).__name__} of {module or 'unknown'}"
+            )

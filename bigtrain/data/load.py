@@ -1,0 +1,21 @@
+"""Loads the data set of a run, and checks the run against it."""
+
+from __future__ import annotations
+
+from bigtrain.config.build import build
+from bigtrain.config.check import Checked
+from bigtrain.config.errors import ConfigError
+from bigtrain.config.trust import Trust
+from bigtrain.data.spec import Dataset
+
+
+def load_data(checked: Checked, trusted: Trust) -> Dataset:
+    """The data set; a missing or broken file is answered here, before JAX is imported."""
+    dataset: Dataset = build(checked.nodes["data"], trusted)
+    if not isinstance(dataset, Dataset):
+        raise ConfigError("data._target_", f"{checked.nodes['data'].callee.target!r} made no Dataset")
+    size, batch = len(dataset.splits["train"]), checked.run.batch_size
+    if batch > size:
+        problem = f"{batch} is larger than the training set of {size} examples"
+        raise ConfigError("batch_size", problem, allowed=f"1 to {size}")
+    return dataset

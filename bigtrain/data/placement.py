@@ -1,0 +1,212 @@
+"""Where the data lives: on the device, or streamed to it. The only file under `data` that touches JAX.
+
+Both placements give the compiled program the same batches in the same order: the order comes from `sampler.Order`, the
+placement only decides whether indices or examples travel to the device.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bigtrain.data.sampler import Order
+from bigtrain.data.spec import Field, Source, Spec
+from bigtrain.parallel.rules import Rules
+
+Item = TypeVar("Item")
+Feed = Any
+"""What one dispatch takes: ({name: [N, …]}, indices [S, B]) when resident, {name: [S, B, …]} when streamed."""
+
+RESIDENT_BYTES = 1 << 29  # a larger training set is streamed unless the config says otherwise
+CHUNK_BYTES = 64 << 20  # at most this much is gathered for one dispatch
+QUEUED = 2  # chunks that a streaming thread prepares ahead
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """One call of the compiled program: `number` steps, the first of which is step `step`."""
+
+    step: int
+    number: int
+
+
+class Placement(Protocol):
+    """Turns a plan of dispatches into feeds."""
+
+    capacity: int
+    """Steps that one feed has room for; a dispatch may use fewer."""
+
+    def abstract(self) -> Feed:
+        """A feed as shapes with shardings."""
+        ...
+
+    def feeds(self, dispatches: Iterable[Dispatch]) -> Iterator[tuple[Dispatch, Feed]]:
+        """Each dispatch with its feed, in order."""
+        ...
+
+
+def take(feed: Feed, at: jax.Array) -> dict[str, jax.Array]:
+    """Batch number `at` of a feed, inside the compiled program."""
+    if isinstance(feed, tuple):
+        arrays, indices = feed
+        return {name: array[indices[at]] for name, array in arrays.items()}
+    return {name: array[at] for name, array in feed.items()}
+
+
+def prepare(spec: Spec, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """A stored batch as the model sees it: features as f32 in their own scale, tokens and labels as int32."""
+    return {
+        name: _prepared(spec.fields[name], value) if name in spec.fields else value for name, value in batch.items()
+    }
+
+
+def _prepared(field: Field, values: jax.Array) -> jax.Array:
+    if field.kind in ("features", "real"):
+        real = values.astype(jnp.float32)
+        return real if field.scale == 1.0 else real * jnp.float32(field.scale)
+    return values.astype(jnp.int32)
+
+
+@dataclass(frozen=True)
+class Resident:
+    """The whole set on every device; only indices travel, four bytes an example."""
+
+    arrays: dict[str, jax.Array]
+    order: Order
+    rules: Rules
+    capacity: int
+
+    @classmethod
+    def of(cls, source: Source, order: Order, rules: Rules, capacity: int) -> Resident:
+        """Puts a source on the devices."""
+        arrays = source[np.arange(len(source))]
+        return cls({name: jax.device_put(a, rules.sharding()) for name, a in arrays.items()}, order, rules, capacity)
+
+    def abstract(self) -> Feed:
+        """See `Placement`."""
+        sharding = self.rules.sharding((None, "batch"))
+        shape = (self.capacity, self.order.batch_size)
+        arrays = {k: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for k, a in self.arrays.items()}
+        return arrays, jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding)
+
+    def feeds(self, dispatches: Iterable[Dispatch]) -> Iterator[tuple[Dispatch, Feed]]:
+        """See `Placement`."""
+        sharding = self.rules.sharding((None, "batch"))
+        for dispatch in dispatches:
+            indices = np.zeros((self.capacity, self.order.batch_size), np.int32)
+            indices[: dispatch.number] = self.order.batches(dispatch.step, dispatch.number)
+            yield dispatch, (self.arrays, jax.device_put(indices, sharding))
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Batches gathered on the host by a thread that works ahead while the device computes."""
+
+    source: Source
+    spec: Spec
+    order: Order
+    rules: Rules
+    capacity: int
+
+    def abstract(self) -> Feed:
+        """See `Placement`."""
+        lead = (self.capacity, self.order.batch_size)
+        return {
+            name: jax.ShapeDtypeStruct((*lead, *field.shape), field.dtype, sharding=self._sharding(field))
+            for name, field in self.spec.fields.items()
+        }
+
+    def feeds(self, dispatches: Iterable[Dispatch]) -> Iterator[tuple[Dispatch, Feed]]:
+        """See `Placement`."""
+        return ahead(((dispatch, self.gathered(dispatch)) for dispatch in dispatches), QUEUED)
+
+    def gathered(self, dispatch: Dispatch) -> Feed:
+        """The feed of one dispatch: its batches gathered in one go, and room for the rest."""
+        chosen = self.source[self.order.batches(dispatch.step, dispatch.number).reshape(-1)]
+        return put_chunk(chosen, self.spec, dispatch.number, self.capacity, self.order.batch_size, self._sharding)
+
+    def _sharding(self, field: Field) -> jax.sharding.Sharding:
+        return self.rules.sharding((None, "batch"))
+
+
+def put_chunk(
+    rows: Mapping[str, np.ndarray], spec: Spec, number: int, capacity: int, batch_size: int,
+    sharding: Callable[[Field], jax.sharding.Sharding],
+) -> dict[str, jax.Array]:  # fmt: skip
+    """Rows [number * B, …] as device arrays [capacity, B, …], zero beyond `number`.
+
+    The host array is always a fresh one: on the CPU the device may use its memory without a copy.
+    """
+    feed = {}
+    for name, field in spec.fields.items():
+        chunk = np.zeros((capacity, batch_size, *field.shape), field.dtype)
+        chunk[:number] = rows[name].reshape(number, batch_size, *field.shape)
+        feed[name] = jax.device_put(chunk, sharding(field))
+    return feed
+
+
+def ahead(items: Iterator[Item], room: int) -> Iterator[Item]:
+    """The same items, produced by a thread up to `room` items ahead; an error is raised where its item would come."""
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(room)
+    stopped = threading.Event()
+
+    def offer(entry: tuple[bool, Any]) -> bool:
+        while not stopped.is_set():
+            try:
+                waiting.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not offer((True, item)):
+                    return
+            offer((False, None))
+        except BaseException as error:  # handed to the consumer, whatever it is
+            offer((False, error))
+
+    threading.Thread(target=work, name="bigtrain-data", daemon=True).start()
+    try:
+        while True:
+            more, value = waiting.get()
+            if more:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        stopped.set()
+
+
+def choose(
+    source: Source, spec: Spec, order: Order, rules: Rules, *, placement: str, capacity: int | None
+) -> tuple[Resident | Streamed, str]:
+    """The placement that the config asks for, or the one that fits, and why.
+
+    Args:
+        source: the training split.
+        spec: what it holds.
+        order: in which order it is read.
+        rules: how batches are sharded.
+        placement: 'resident', 'stream' or 'auto'.
+        capacity: steps a dispatch; None chooses.
+    """
+    size = len(source) * spec.example_bytes
+    resident = placement == "resident" or (placement == "auto" and size <= RESIDENT_BYTES)
+    reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= RESIDENT_BYTES else 'over'} {RESIDENT_BYTES >> 20} MiB"
+    reason = reason if placement == "auto" else f"placement={placement}"
+    if resident:
+        return Resident.of(source, order, rules, capacity or 64), reason
+    batch_bytes = max(1, spec.example_bytes * order.batch_size)
+    return Streamed(source, spec, order, rules, capacity or max(1, min(64, CHUNK_BYTES // batch_bytes))), reason

@@ -1,0 +1,142 @@
+"""Text as a sequence of characters or bytes, cut into windows for next-token prediction."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bigtrain.config.errors import ConfigError, DataError
+from bigtrain.config.values import PositiveInt, Share
+from bigtrain.data.arrays import LARGE, Column, Mapped, dataset
+from bigtrain.data.checks import check_memory
+from bigtrain.data.spec import Dataset, Field, Source, Split, Vocabulary
+from bigtrain.data.splits import contiguous_split
+
+NOVEL = "persuasion.txt.gz"
+BYTES = Vocabulary(tuple(chr(value) for value in range(256)), raw=True)
+COPIES = 10  # bytes of memory that decoding and indexing take for one byte of text, at most
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Next-token prediction: the targets are the inputs moved on by one token.
+
+    Args:
+        rows: [N, length + 1] tokens, the windows of one split.
+    """
+
+    rows: Column
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        found = self.rows[indices]
+        return {"inputs": np.ascontiguousarray(found[:, :-1]), "targets": np.ascontiguousarray(found[:, 1:])}
+
+
+def text(
+    *,
+    path: str | None = None,
+    level: Literal["characters", "bytes"] = "characters",
+    length: PositiveInt = 64,
+    stride: PositiveInt | None = None,
+    encoding: str = "utf-8",
+    validation: Share = 0.05,
+    test: Share = 0.05,
+) -> Dataset:
+    """A text file for next-character prediction; without `data.path`, Jane Austen's Persuasion (467 KB).
+
+    The end of the text is held out for testing, the part before it for validation, and no window crosses a border.
+
+    Args:
+        path: a text file, plain or .gz.
+        level: `characters` of the text, numbered in the order of their code points; or `bytes`, for any file.
+        length: tokens in a window.
+        stride: tokens from the start of one window to that of the next; `length` by default, so that an epoch reads
+            every token once. 1 gives every possible window.
+        encoding: how the file is encoded, for level=characters.
+        validation: the share of the characters, or bytes, held out for validation.
+        test: the share held out for testing.
+
+    Returns:
+        `inputs` and `targets`, tokens [length]; the targets are one token ahead.
+    """
+    where = Path(path).expanduser() if path else Path(str(files("bigtrain.data"))) / "files" / NOVEL
+    raw = _read(where, level)
+    tokens, vocabulary = (raw, BYTES) if level == "bytes" else _indexed(_decoded(where, raw, encoding))
+    stride = stride or length
+    if len(tokens) < length + 1:
+        problem = f"has {len(tokens)} {level}, a window and its last target take {length + 1}"
+        raise DataError(where, problem, hint=f"use a longer text, or data.length={max(1, len(tokens) // 20)}")
+    splits: dict[Split, Source] = {}
+    for split, part in contiguous_split(len(tokens), validation, test).items():
+        if len(part):
+            splits[split] = _windows(where, split, tokens[part.start : part.stop], length, stride, level)
+    field = Field((length,), str(tokens.dtype), "tokens")
+    notes = {"text": f"{len(tokens):,} {level}, {len(vocabulary)} distinct", "stride": str(stride)}
+    return dataset("text", {"inputs": field, "targets": field}, splits, vocabulary=vocabulary, notes=notes)
+
+
+def _windows(where: Path, split: Split, tokens: np.ndarray, length: int, stride: int, level: str) -> Windows:
+    """The windows of one split: a view of its tokens, so that overlapping ones take no memory."""
+    if len(tokens) < length + 1:
+        problem = f"its part for {split} has {len(tokens)} {level}, a window takes {length + 1}"
+        key = "length=" if split == "train" else f"{split}="
+        value = max(1, len(tokens) - 1) if split == "train" else 0
+        raise DataError(where, problem, hint=f"use a longer text, a smaller data.length, or data.{key}{value}")
+    rows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::stride]
+    return Windows(Mapped(rows) if len(tokens) > LARGE else rows)
+
+
+def _read(where: Path, level: str) -> np.ndarray:
+    """The bytes of a file, uint8 [N]; unpacked if gzipped, mapped if large and used as they are."""
+    if where.is_dir() or not where.exists():
+        problem = "is a folder, not a text file" if where.is_dir() else "no such file"
+        raise DataError(where, problem, hint="data.path names a text file")
+    try:
+        if where.suffix == ".gz":
+            with gzip.open(where) as stream:
+                return np.frombuffer(stream.read(), np.uint8)
+        size = where.stat().st_size
+        if level == "bytes" and size > LARGE:
+            return np.memmap(where, np.uint8, mode="r")
+        if level == "characters":
+            check_memory(where, COPIES * size, "use data.level=bytes, which maps the file, or a part of it")
+        return np.fromfile(where, np.uint8)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        hint = "the file was cut short or damaged: fetch it again"
+        raise DataError(where, f"is not a whole gzip file: {error}", hint=hint) from error
+    except OSError as error:
+        raise DataError(where, f"can't be read: {error.strerror}") from error
+
+
+def _decoded(where: Path, raw: np.ndarray, encoding: str) -> str:
+    """The text of the bytes, without a byte-order mark."""
+    try:
+        return raw.tobytes().decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        hint = "set data.encoding to the file's encoding, for example data.encoding=latin-1; or data.level=bytes"
+        raise DataError(where, f"is not {encoding}: {error.reason} at byte {error.start}", hint=hint) from error
+    except LookupError as error:
+        raise ConfigError("data.encoding", f"no encoding is called {encoding!r}", hint="utf-8 is usual") from error
+
+
+def _indexed(content: str) -> tuple[np.ndarray, Vocabulary]:
+    """Each character as its place among the sorted distinct ones, in the smallest type that holds them."""
+    order = "little" if sys.byteorder == "little" else "big"
+    codes = np.frombuffer(content.encode(f"utf-32-{order[0]}e", "surrogatepass"), np.uint32)
+    seen = np.zeros(sys.maxunicode + 1, bool)
+    seen[codes] = True
+    symbols = np.flatnonzero(seen)
+    dtype = np.uint8 if len(symbols) <= 1 << 8 else np.uint16 if len(symbols) <= 1 << 16 else np.int32
+    places = np.zeros(sys.maxunicode + 1, dtype)
+    places[symbols] = np.arange(len(symbols))
+    return places[codes], Vocabulary(tuple(map(chr, symbols.tolist())))

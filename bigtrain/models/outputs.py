@@ -1,0 +1,28 @@
+"""How many numbers a model has to give for a data set, and which inputs it can read."""
+
+from __future__ import annotations
+
+import math
+
+from bigtrain.config.errors import ConfigError
+from bigtrain.data.spec import Spec
+
+
+def output_size(spec: Spec, model: str) -> int:
+    """The width of the last layer: classes, vocabulary, or the numbers of a regression target."""
+    targets = spec.targets
+    if targets is None:
+        hint = "train model=vae on it, or name the labels (data.targets=…)"
+        raise ConfigError("model", f"{model} needs targets, and data {spec.name!r} has none", hint=hint)
+    if targets.kind == "label":
+        return len(spec.classes or ())
+    if targets.kind == "tokens":
+        return len(spec.vocabulary or ())
+    return max(1, math.prod(targets.shape))
+
+
+def check_extras(spec: Spec, model: str, *, takes: tuple[str, ...] = ()) -> None:
+    """Refuses data whose `lengths` or `segments` the model would have to ignore."""
+    for name in ("lengths", "segments"):
+        if name in spec.fields and name not in takes:
+            raise ConfigError("model", f"{model} can't read the {name} of data {spec.name!r}", hint="use model=rnn")

@@ -1,0 +1,119 @@
+"""Recurrent networks: simple (Elman), GRU and LSTM, stacked and bidirectional."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from bigtrain.config.errors import ConfigError
+from bigtrain.config.values import PositiveInt, Rate
+from bigtrain.data.spec import Spec
+from bigtrain.models.layers import Dropout
+from bigtrain.models.outputs import output_size
+from bigtrain.models.recurrent import Carry, Cell, RecurrentLayer
+
+Sequence = Float[Array, "B T *shape"] | Int[Array, "B T"]
+
+
+class RNN(nnx.Module):
+    """A recurrent network; it embeds tokens, reads an image as rows and a vector as single values."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        cell: Cell = "lstm",
+        width: PositiveInt = 128,
+        layers: PositiveInt = 1,
+        bidirectional: bool = False,
+        embedding: PositiveInt = 64,
+        output: Literal["auto", "last", "sequence"] = "auto",
+        dropout: Rate = 0.0,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Builds the layers for the data's shapes.
+
+        Args:
+            spec: the data; tokens are embedded, [H, W] is read as H steps of W values, [D] as D steps of one value.
+            cell: the recurrence: simple, gru or lstm.
+            width: units of each layer and direction.
+            layers: how many recurrent layers are stacked.
+            bidirectional: also read the sequence backwards, and join both at each step.
+            embedding: size of a token's vector.
+            output: one output after the last step, or one at each step; auto follows the targets.
+            dropout: share of the values zeroed between layers and before the output, in training.
+            rngs: random streams for the initial values and for dropout.
+        """
+        per_step = spec.targets is not None and spec.targets.shape[:1] == spec.inputs.shape[:1] != ()
+        self.per_step = per_step if output == "auto" else output == "sequence"
+        if self.per_step != per_step:
+            shape = spec.targets.shape if spec.targets else ()
+            raise ConfigError(
+                "model.output", f"{output!r} does not fit targets of shape {list(shape)}", hint="use auto"
+            )
+        predicts_next = spec.targets is not None and spec.targets.kind == "tokens"
+        if bidirectional and predicts_next:
+            raise ConfigError("model.bidirectional", "a language model must not read what it has to predict")
+        outputs = output_size(spec, "RNN")
+        if self.per_step and not predicts_next:
+            outputs = max(1, outputs // spec.inputs.shape[0]) if spec.targets.kind == "real" else outputs  # type: ignore[union-attr]
+        self.embed = nnx.Embed(len(spec.vocabulary or ()), embedding, rngs=rngs) if spec.vocabulary else None
+        features = embedding if spec.vocabulary else math.prod(spec.inputs.shape[1:])
+        self.forward = _stack(features, width, layers, cell, bidirectional, reverse=False, rngs=rngs)
+        self.backward = _stack(features, width, layers, cell, True, reverse=True, rngs=rngs) if bidirectional else None
+        self.dropout = Dropout(dropout, rngs=rngs)
+        self.output = nnx.Linear(width * (2 if bidirectional else 1), outputs, rngs=rngs)
+
+    def __call__(
+        self, inputs: Sequence, *, lengths: Int[Array, " B"] | None = None, segments: Int[Array, "B T"] | None = None
+    ) -> Float[Array, "B *steps V"]:
+        """Logits or predicted values: [B, V] after the last valid step, or [B, T, V] at each step.
+
+        Args:
+            inputs: tokens [B, T], rows [B, T, D], or single values [B, T].
+            lengths: valid steps of each sequence; what follows has no influence.
+            segments: numbers the sequences packed into a row; the state restarts where it changes.
+        """
+        values = self._embedded(inputs)
+        valid = None if lengths is None else jnp.arange(values.shape[1]) < lengths[:, None]
+        last = values[:, -1]
+        for depth, layer in enumerate(self.forward):
+            if depth:
+                values = self.dropout(values)
+            hidden, last = layer(values, valid=valid, segments=segments)
+            if self.backward is not None:
+                behind, first = self.backward[depth](values, valid=valid, segments=segments)
+                hidden, last = jnp.concatenate([hidden, behind], -1), jnp.concatenate([last, first], -1)
+            values = hidden
+        result: jax.Array = self.output(self.dropout(values if self.per_step else last))
+        return result
+
+    def initial(self, batch: int) -> tuple[Carry, ...]:
+        """The state before the first token, for generation."""
+        return tuple(layer.initial(batch, jnp.dtype(jnp.float32)) for layer in self.forward)
+
+    def step(self, carry: tuple[Carry, ...], tokens: Int[Array, " B"]) -> tuple[tuple[Carry, ...], Float[Array, "B V"]]:
+        """One token further: the new state and the logits of the next token."""
+        values = self._embedded(tokens[:, None])[:, 0]
+        states = []
+        for layer, state in zip(self.forward, carry, strict=True):
+            states.append(layer.step(state, layer.project(values)))
+            values = states[-1][0]
+        return tuple(states), self.output(values)
+
+    def _embedded(self, inputs: jax.Array) -> Float[Array, "B T D"]:
+        if self.embed is not None:
+            return self.embed(inputs)
+        return inputs.reshape(*inputs.shape[:2], -1)
+
+
+def _stack(
+    features: int, width: int, depth: int, cell: Cell, both: bool, *, reverse: bool, rngs: nnx.Rngs
+) -> nnx.List[RecurrentLayer]:
+    sizes = [features] + [width * (2 if both else 1)] * (depth - 1)
+    return nnx.List([RecurrentLayer(size, width, cell=cell, reverse=reverse, rngs=rngs) for size in sizes])

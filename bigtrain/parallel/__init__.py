@@ -1,0 +1,1 @@
+"""Devices as a mesh, and which dimension of an array is split over which of its axes."""

@@ -1,0 +1,140 @@
+"""A run directory on disk.
+
+config.yaml       the composed config, interpolations of the environment unresolved
+overrides.json    what was typed
+spec.json         the data's shapes, classes and vocabulary: enough to use the model without the data
+environment.json  versions, devices, commit
+metrics.jsonl     …and what the other loggers write
+checkpoints/      training states
+samples/          what a generative model made
+curves.png        learning curves
+result.json       the final scores; exists exactly when the run is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bigtrain.config.errors import InputError, nearest
+
+EXTENDABLE = (
+    "steps", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "steps_per_dispatch",
+    "compilation_cache", "checkpoint", "loggers", "plugins", "mesh",
+)  # fmt: skip
+"""Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A folder that belongs to one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config_yaml: str, overrides: Sequence[str]) -> RunDirectory:
+        """A new run directory, private to the user; a folder that holds something else is refused."""
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if any(path.iterdir()):
+                hint = "choose another run_dir, or empty this one"
+                raise InputError(f"run_dir: {str(path)!r} is not empty and holds no bigtrain run\n  {hint}")
+            run = cls(path)
+            run.write("overrides.json", json.dumps(list(overrides), indent=1))
+            run.write("config.yaml", config_yaml)
+        except OSError as error:
+            raise InputError(f"run_dir: can't write to {str(path)!r}: {error.strerror or error}") from error
+        return run
+
+    @classmethod
+    def find(cls, path: str | Path) -> RunDirectory:
+        """An existing run; when there is none, the error names the nearest ones."""
+        folder = Path(path)
+        if cls.exists(folder):
+            return cls(folder)
+        siblings = [str(item.parent) for item in folder.absolute().parent.glob("*/config.yaml")]
+        inside = [str(item.parent) for item in folder.glob("*/config.yaml")] if folder.is_dir() else []
+        close = nearest(str(folder.absolute()), siblings, number=3)
+        hint = ""
+        if inside:
+            hint = f"\n  it holds {len(inside)} runs, the newest: {max(inside, key=os.path.getmtime)}"
+        elif close:
+            hint = f"\n  did you mean {', '.join(close)}?"
+        raise InputError(f"{str(path)!r} is no run directory: it has no config.yaml{hint}")
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether the folder holds a run."""
+        return (path / "config.yaml").is_file()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the training states are."""
+        return self.path / "checkpoints"
+
+    def config(self) -> dict[str, Any]:
+        """The config that the run was started with, as data: nothing in it is expanded."""
+        try:
+            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.path / 'config.yaml'}: can't be read: {' '.join(str(error).split())}") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{self.path / 'config.yaml'}: is no config")
+        return found
+
+    def overrides(self) -> list[str]:
+        """What was typed when the run was started."""
+        found = self.read("overrides.json")
+        return [str(item) for item in found] if isinstance(found, list) else []
+
+    def result(self) -> dict[str, Any] | None:
+        """The final scores, or None while the run isn't finished."""
+        found = self.read("result.json")
+        return found if isinstance(found, dict) else None
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the run, or None when it isn't there."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path / name}: can't be read: {error}") from error
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file whole or not at all."""
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, self.path / name)
+
+    def check_same(self, config: Mapping[str, Any]) -> None:
+        """Refuses to continue the run with a config that trains something else; the message lists what differs."""
+        changes = differences(self.config(), config)
+        if changes:
+            lines = "\n".join(f"  {path}: {before!r} there, {now!r} here" for path, before, now in changes[:12])
+            hint = "to continue it, drop those keys; to train this, choose another run_dir"
+            raise InputError(f"run_dir: {str(self.path)!r} belongs to another config\n{lines}\n  {hint}")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Dotted paths whose values differ, except for the extendable ones."""
+    left, right = dict(_flat(before)), dict(_flat(now))
+    return [
+        (path, left.get(path), right.get(path))
+        for path in dict.fromkeys([*left, *right])
+        if path.split(".")[0] not in EXTENDABLE and left.get(path) != right.get(path)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        found += _flat(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
+    return found

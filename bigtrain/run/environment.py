@@ -1,0 +1,42 @@
+"""What a run ran on: versions, devices, the commit of the working directory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import bigtrain
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "hydra-core")
+
+
+def describe() -> dict[str, Any]:
+    """Versions, devices and commit, for `environment.json`; asks JAX for its devices."""
+    import jax
+
+    return {
+        "bigtrain": bigtrain.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        "git_commit": _git_commit(),
+        "command": ["bigtrain", *sys.argv[1:]],
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory's repository, with '+changes' if files differ from it."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit + ("+changes" if _git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,61 @@
+"""Pictures of a run: grids of images, and learning curves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def grid(images: np.ndarray, columns: int | None = None, *, zoom_to: int = 56) -> np.ndarray:
+    """Images [N, H, W] or [N, H, W, C] within [0, 1] side by side, as bytes [H', W'(, 3)]; small ones are enlarged."""
+    if images.ndim == 2:  # vectors: as rows of one picture
+        images = images[:, None, :]
+    number, height, width = images.shape[:3]
+    zoom = max(1, round(zoom_to / max(height, width)))
+    pixels = (np.clip(images, 0, 1) * 255).round().astype(np.uint8)
+    pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    columns = columns or math.ceil(math.sqrt(number))
+    rows = math.ceil(number / columns)
+    gap, cell = 2, (height * zoom + 2, width * zoom + 2)
+    canvas = np.full((rows * cell[0] + gap, columns * cell[1] + gap, *pixels.shape[3:]), 255, np.uint8)
+    for index, image in enumerate(pixels):
+        top, left = index // columns * cell[0] + gap, index % columns * cell[1] + gap
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas[..., 0] if canvas.ndim == 3 and canvas.shape[-1] == 1 else canvas
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Writes bytes [H, W] or [H, W, 3] as a PNG."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def curves(path: Path, lines: list[dict[str, Any]]) -> bool:
+    """Draws each metric over the steps, training and validation together; False when there is nothing to draw."""
+    names = sorted({name.split("/", 1)[1] for line in lines for name in line if "/" in name})
+    names = [name for name in names if name != "learning_rate"]
+    if not names:
+        return False
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.4), squeeze=False, layout="constrained")
+    for axis, name in zip(axes[0], names, strict=True):
+        for split in ("train", "validation"):
+            points = [(line["step"], line[f"{split}/{name}"]) for line in lines if f"{split}/{name}" in line]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=split, marker="." if split == "validation" else None)
+        axis.set_title(name)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return True

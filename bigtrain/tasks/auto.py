@@ -1,0 +1,26 @@
+"""The task that a model and a data set imply."""
+
+from __future__ import annotations
+
+from bigtrain.config.errors import ConfigError
+from bigtrain.data.spec import Spec
+from bigtrain.tasks.classification import Classification
+from bigtrain.tasks.elbo import ELBO
+from bigtrain.tasks.language_modeling import LanguageModeling
+from bigtrain.tasks.regression import Regression
+from bigtrain.tasks.task import Task
+
+
+def auto(spec: Spec, objective: str | None) -> Task:
+    """The task that the model and the data imply.
+
+    Args:
+        spec: the data; its targets decide where the model names no objective.
+        objective: what the model says it is trained on ('elbo' for a VAE).
+    """
+    if objective == "elbo":
+        return ELBO()
+    if spec.targets is None:
+        hint = "use model=vae, or name the labels (data.targets=…)"
+        raise ConfigError("task", f"data {spec.name!r} has no targets to predict", hint=hint)
+    return {"label": Classification, "tokens": LanguageModeling, "real": Regression}[spec.targets.kind]()

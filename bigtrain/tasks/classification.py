@@ -1,0 +1,42 @@
+"""Classification with softmax cross-entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bigtrain.config.values import Rate
+from bigtrain.metrics import Mean
+from bigtrain.tasks.task import Batch, Elements, call, weights_like
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class for each example (or each step): softmax cross-entropy in nats, and accuracy.
+
+    Args:
+        label_smoothing: probability spread evenly over all classes in the training target (Szegedy et al. 2016).
+    """
+
+    label_smoothing: Rate = 0.0
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
+        """Losses [B] or [B, T]; accuracy counts the examples whose largest logit is the label's."""
+        logits = call(model, batch).astype(jnp.float32)
+        labels = batch["targets"].astype(jnp.int32)
+        exact = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        even = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+        losses = exact + self.label_smoothing * (even - exact)
+        weights = weights_like(batch, losses)
+        hits = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+        return losses, weights, {"accuracy": Mean.of(hits, weights)}
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        """`label` [B] and `probability` [B, V] (or with a step dimension after B)."""
+        logits = call(model, batch).astype(jnp.float32)
+        return {"label": jnp.argmax(logits, axis=-1), "probability": jax.nn.softmax(logits)}

@@ -1,0 +1,47 @@
+"""`metrics.jsonl`: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class JSONL:
+    """Lines of JSON in metrics.jsonl, flushed as they come; a resumed run has no gap and no repeated line."""
+
+    def __init__(self, *, directory: Path, resumed: int | None = None) -> None:
+        """Opens the file.
+
+        Args:
+            directory: the run directory.
+            resumed: the step a run continues from; lines of later steps are dropped, they will be written again.
+        """
+        path = directory / "metrics.jsonl"
+        kept = [] if resumed is None else [line for line in read(path) if line["step"] <= resumed]
+        partial = path.with_suffix(".partial")
+        with open(partial, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in kept)
+        os.replace(partial, path)
+        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in close()
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """One line; see `Logger`."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+
+    def close(self) -> None:
+        """See `Logger`."""
+        self._file.close()
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """The complete lines of a metrics file; a line cut short by a crash is left out."""
+    lines = []
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue
+    return lines

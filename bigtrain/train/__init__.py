@@ -1,0 +1,1 @@
+"""Training: state, step, compiled program, loop, and what happens beside the loop."""

@@ -1,0 +1,80 @@
+"""Scores of a split: every example counted exactly once, whatever the batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bigtrain.data.placement import CHUNK_BYTES, Feed, ahead, put_chunk
+from bigtrain.data.spec import Source, Spec
+from bigtrain.parallel.rules import Rules
+from bigtrain.train.program import Program
+from bigtrain.train.state import TrainState
+
+KEPT_BYTES = 256 << 20  # a smaller split stays on the device between evaluations
+Chunk = tuple[Feed, jax.Array, int]  # examples [S, B, …], their weights [S, B], batches used
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How evaluation splits are cut into chunks of equal shape; what is missing in the last batch has weight 0."""
+
+    spec: Spec
+    rules: Rules
+    batch_size: int
+    capacity: int
+
+    @classmethod
+    def of(cls, spec: Spec, rules: Rules, batch_size: int, largest: int) -> Batching:
+        """The batching for splits of up to `largest` examples; the batch is rounded up to what the devices share."""
+        ways = rules.ways("batch")
+        batch_size = math.ceil(min(batch_size, max(largest, 1)) / ways) * ways
+        room = max(1, CHUNK_BYTES // max(1, spec.example_bytes * batch_size))
+        return cls(spec, rules, batch_size, max(1, min(room, math.ceil(largest / batch_size))))
+
+    def abstract(self) -> tuple[Feed, jax.ShapeDtypeStruct]:
+        """A chunk as shapes with shardings."""
+        lead, sharding = (self.capacity, self.batch_size), self.rules.sharding((None, "batch"))
+        fields = {
+            name: jax.ShapeDtypeStruct((*lead, *field.shape), field.dtype, sharding=sharding)
+            for name, field in self.spec.fields.items()
+        }
+        return fields, jax.ShapeDtypeStruct(lead, jnp.float32, sharding=sharding)
+
+    def chunks(self, source: Source) -> Iterator[Chunk]:
+        """The whole source in order."""
+        sharding = self.rules.sharding((None, "batch"))
+        rows = self.capacity * self.batch_size
+        for first in range(0, len(source), rows):
+            indices = np.arange(first, min(first + rows, len(source)))
+            number = math.ceil(len(indices) / self.batch_size)
+            padded = np.concatenate([indices, np.full(number * self.batch_size - len(indices), indices[-1])])
+            weights = np.zeros((self.capacity, self.batch_size), np.float32)
+            weights.reshape(-1)[: len(indices)] = 1.0
+            feed = put_chunk(source[padded], self.spec, number, self.capacity, self.batch_size, lambda _: sharding)
+            yield feed, jax.device_put(weights, sharding), number
+
+
+class Scorer:
+    """Evaluates states on one split; a small split is sent to the device once."""
+
+    def __init__(self, program: Program, batching: Batching, source: Source, numbers: Mapping[str, Any]) -> None:
+        self.program, self.batching, self.source, self.numbers = program, batching, source, numbers
+        keep = len(source) * batching.spec.example_bytes <= KEPT_BYTES
+        self._kept: list[Chunk] | None = list(batching.chunks(source)) if keep else None
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """The mean of the loss and of every metric over the split."""
+        sums: dict[str, np.ndarray] = {}
+        chunks = self._kept if self._kept is not None else ahead(self.batching.chunks(self.source), 1)
+        for feed, weights, number in chunks:
+            found = jax.device_get(self.program.evaluate(state, feed, weights, number, self.numbers))  # blocks
+            for name, mean in found.items():
+                sums[name] = sums.get(name, np.zeros(2)) + np.array([mean.total, mean.weight], np.float64)
+        return {name: float(total / weight) for name, (total, weight) in sums.items()}

@@ -1,0 +1,136 @@
+"""A whole run: restore or start, train with everything a user wants beside it, score, and write down the result."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from bigtrain.checkpoint import Checkpoints
+from bigtrain.config.build import build
+from bigtrain.config.check import Checked
+from bigtrain.config.trust import Trust
+from bigtrain.data.serialize import spec_to_json
+from bigtrain.run import environment, pictures
+from bigtrain.run.directory import RunDirectory
+from bigtrain.tasks.task import Generative, Task
+from bigtrain.tracking import jsonl
+from bigtrain.tracking.console import Console
+from bigtrain.tracking.logger import Logger
+from bigtrain.train import hooks, interrupt
+from bigtrain.train.evaluate import Scorer
+from bigtrain.train.loop import train
+from bigtrain.train.pace import Pace
+from bigtrain.train.prepare import Prepared
+from bigtrain.train.show import Show
+from bigtrain.train.state import TrainState
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins: a state, its step, and the log window that was in flight."""
+
+    state: TrainState
+    step: int
+    window: dict[str, list[float]]
+
+
+def fit(ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console) -> dict[str, Any]:
+    """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is."""
+    begun = time.perf_counter()
+    numbers = ready.program.numbers(ready.values)
+    checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
+    start = begin(ready, checkpoints, numbers)
+    directory.write("environment.json", json.dumps(environment.describe(), indent=1))
+    directory.write("spec.json", spec_to_json(ready.dataset.spec))
+    resumed = start.step if start.step else None
+    loggers: list[Logger] = [
+        build(node, trusted, directory=directory.path, resumed=resumed) for node in checked.loggers.values()
+    ]
+    try:
+        with interrupt.requests() as requested:
+            parts = assemble(ready, start, numbers, checkpoints, [*loggers, console], console, directory, requested)
+            console.begin(start.step, ready.lengths.steps)
+            pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
+            state = train(
+                ready.program, ready.placement, parts, start.state, numbers,
+                start=start.step, steps=ready.lengths.steps, pace=pace,
+            )  # fmt: skip
+    finally:
+        console.close()
+        checkpoints.close()
+        for logger in loggers:
+            logger.close()
+    return finish(ready, state, numbers, checkpoints, directory, time.perf_counter() - begun)
+
+
+def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:
+    """The newest checkpoint, or a fresh state."""
+    steps = checkpoints.steps()
+    if not steps:
+        return Start(ready.program.init(numbers), 0, {})
+    meta = checkpoints.meta(steps[-1])
+    fields = checkpoints.restore(steps[-1], ready.program.abstract.as_dict())
+    return Start(TrainState(**fields), steps[-1], meta.get("window") or {})
+
+
+def assemble(
+    ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, loggers: Sequence[Logger], console: Console,
+    directory: RunDirectory, requested: interrupt.Requests,
+) -> list[hooks.Hook]:  # fmt: skip
+    """The hooks of a run, in the order they act."""
+    lengths, run = ready.lengths, ready.run
+    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch)
+    log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
+    scores: dict[int, dict[str, float]] = {}
+    parts: list[hooks.Hook] = [hooks.Progress(lengths.steps, console.advance), log]
+    validation = ready.dataset.splits.get("validation")
+    if validation is not None:
+        scorer = Scorer(ready.program, ready.batching, validation, numbers)
+        parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
+    task = ready.program.definition.make_task(ready.values)
+    if shows_samples(ready, task):
+        show = Show(
+            ready.program.definition, ready.program.recipe, task, ready.values, ready.dataset,
+            directory.path / "samples", console.say,
+        )  # fmt: skip
+        parts.append(hooks.Show(lengths.eval_every, show, log))
+    looks = min(lengths.save_every, lengths.eval_every) if run.checkpoint.best else lengths.save_every
+    save = hooks.Save(looks, lengths.save_every, lengths.steps, checkpoints, scores, log)
+    return [*parts, save, hooks.Interrupt(lengths.steps, requested, save.save)]
+
+
+def shows_samples(ready: Prepared, task: Task) -> bool:
+    """Whether the run can make its samples visible: text from a model that steps, or images."""
+    spec = ready.dataset.spec
+    if not isinstance(task, Generative):
+        return False
+    return spec.vocabulary is not None or (spec.inputs.kind == "features" and len(spec.inputs.shape) in (1, 2, 3))
+
+
+def finish(
+    ready: Prepared, state: TrainState, numbers: Any, checkpoints: Checkpoints, directory: RunDirectory, seconds: float
+) -> dict[str, Any]:
+    """Scores the final state on every split but the training one, and writes result.json and the learning curves."""
+    scores = {
+        split: Scorer(ready.program, ready.batching, source, numbers)(state)
+        for split, source in ready.dataset.splits.items()
+        if split != "train"
+    }
+    best = checkpoints.best()
+    result = {
+        "run_dir": str(directory.path),
+        "steps": ready.lengths.steps,
+        **scores,
+        "best": {"step": best.step, ready.run.checkpoint.monitor: best.score} if best else None,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "seconds": round(seconds, 3),
+        "compile_seconds": round(ready.compile_seconds, 3),
+    }
+    directory.write("result.json", json.dumps(result, indent=1))
+    pictures.curves(directory.path / "curves.png", jsonl.read(directory.path / "metrics.jsonl"))
+    return result

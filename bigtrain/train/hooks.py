@@ -1,0 +1,215 @@
+"""What happens beside the loop: logging, evaluation, samples, checkpoints. Each hook is due every so many steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from bigtrain.checkpoint import Checkpoints
+from bigtrain.config.errors import RunError
+from bigtrain.data.placement import Dispatch
+from bigtrain.metrics import Mean
+from bigtrain.tracking.logger import Logger
+from bigtrain.train.state import TrainState
+
+
+class Hook(Protocol):
+    """Called by the loop."""
+
+    every: int
+
+    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
+        """Sees every dispatch: its metrics, still on the device, and the state after it."""
+        ...
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Acts after `step` steps; the state may be read, and must not be kept."""
+        ...
+
+
+class Silent:
+    """A hook that doesn't look at the metrics of each dispatch."""
+
+    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
+        """Nothing to record."""
+
+
+@dataclass
+class Window:
+    """The metric states of the steps since the last log line, summed step by step in f64.
+
+    Step by step, so that the value doesn't depend on where the run was cut into dispatches, or interrupted.
+    """
+
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    pending: list[tuple[Dispatch, dict[str, Mean]]] = field(default_factory=list)
+
+    def drain(self) -> None:
+        """Fetches what is still on the device and adds it up; a loss that is not finite ends the run."""
+        for dispatch, metrics in self.pending:
+            host = jax.device_get(metrics)  # blocks on the device
+            losses = np.asarray(host["loss"].total[: dispatch.number])
+            if not np.isfinite(losses).all():
+                first = dispatch.step + int(np.argmin(np.isfinite(losses))) + 1
+                raise diverged(first)
+            for name, mean in host.items():
+                entry = self.sums.setdefault(name, [0.0, 0.0])
+                for at, values in enumerate((mean.total, mean.weight)):
+                    for value in values[: dispatch.number].tolist():
+                        entry[at] += value
+        self.pending.clear()
+
+    def means(self) -> dict[str, float]:
+        """The weighted means, and an empty window."""
+        means = {name: total / weight for name, (total, weight) in self.sums.items() if weight}
+        self.sums.clear()
+        return means
+
+
+def diverged(step: int) -> RunError:
+    """The error for a loss that is no longer a number."""
+    return RunError(
+        f"training diverged: the loss of step {step} is not finite; checkpoints from before are intact\n"
+        "  try a smaller optimizer.learning_rate, schedule.warmup=5%, or clip_norm=1"
+    )
+
+
+@dataclass
+class Log:
+    """Writes the mean of each metric since the last line to every logger."""
+
+    every: int
+    loggers: Sequence[Logger]
+    examples_a_step: int
+    steps_per_epoch: float
+    window: Window = field(default_factory=Window)
+    _clock: float = field(default_factory=time.perf_counter)
+    _steps: int = 0
+
+    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
+        """Keeps the states, without waiting for them."""
+        self.window.pending.append((dispatch, metrics))
+        self._steps += dispatch.number
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """One line of training metrics."""
+        self.window.drain()
+        now = time.perf_counter()
+        rate = self._steps * self.examples_a_step / max(now - self._clock, 1e-9)
+        self._clock, self._steps = now, 0
+        scalars = {f"train/{name}": value for name, value in self.window.means().items()}
+        epoch = step / self.steps_per_epoch
+        for logger in self.loggers:
+            logger.log(step, {**scalars, "epoch": epoch, "examples_per_second": rate})
+
+    def restart_clock(self) -> None:
+        """Time spent in other hooks is not time spent training."""
+        self._clock = time.perf_counter()
+
+
+@dataclass
+class Evaluate(Silent):
+    """Scores the validation split."""
+
+    every: int
+    score: Callable[[TrainState], dict[str, float]]
+    loggers: Sequence[Logger]
+    scores: dict[int, dict[str, float]]
+    log: Log
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Evaluates, logs, and leaves the scores for the checkpoint hook."""
+        result = self.score(state)
+        if not all(math.isfinite(value) for value in result.values()):
+            raise diverged(step)
+        self.scores[step] = result
+        for logger in self.loggers:
+            logger.log(step, {f"validation/{name}": value for name, value in result.items()})
+        self.log.restart_clock()
+
+
+@dataclass
+class Show(Silent):
+    """Makes samples of a generative model visible: images in the run directory, text on the terminal."""
+
+    every: int
+    show: Callable[[int, TrainState], None]
+    log: Log
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Draws and shows."""
+        self.show(step, state)
+        self.log.restart_clock()
+
+
+@dataclass
+class Save(Silent):
+    """Saves the state: at every multiple of `save_every`, at the end, and when the validation score is the best so far."""
+
+    every: int
+    save_every: int
+    steps: int
+    checkpoints: Checkpoints
+    scores: Mapping[int, dict[str, float]]
+    log: Log
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Saves if due."""
+        score = self.scores.get(step)
+        if step % self.save_every == 0 or step == self.steps or self.checkpoints.improves(score):
+            self.save(step, state)
+            self.log.restart_clock()
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Saves the state and the log window in flight; a state with a loss that is not finite is never saved."""
+        self.log.window.drain()
+        meta: dict[str, Any] = {"scores": self.scores.get(step), "window": self.log.window.sums}
+        self.checkpoints.save(step, state.as_dict(), meta)
+
+
+@dataclass
+class Progress:
+    """Tells the terminal how far the run is."""
+
+    every: int
+    report: Callable[[int], None]
+
+    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
+        """A dispatch was launched."""
+        self.report(dispatch.step + dispatch.number)
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Nothing more at the end: the report saw the last dispatch."""
+
+
+@dataclass
+class Interrupt:
+    """Ends the run at the next dispatch after a signal, with everything saved. Comes last among the hooks."""
+
+    every: int
+    requested: Callable[[], int | None]
+    save: Callable[[int, TrainState], None]
+
+    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
+        """Saves and raises `Interrupted` if a signal came; a run that is done anyway just ends."""
+        signal_number, step = self.requested(), dispatch.step + dispatch.number
+        if signal_number is not None and step != self.every:
+            self.save(step, state)
+            raise Interrupted(step, signal_number)
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Due only at the last step, when there is nothing left to interrupt."""
+
+
+class Interrupted(Exception):
+    """A signal ended the run after `step` steps; everything is saved."""
+
+    def __init__(self, step: int, signal_number: int) -> None:
+        super().__init__(f"interrupted at step {step}")
+        self.step, self.signal_number = step, signal_number

@@ -1,0 +1,149 @@
+"""From a checked config to a compiled program: data first (no JAX needed), then mesh, then shapes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bigtrain.config import numbers as config_numbers
+from bigtrain.config.check import Checked, Node
+from bigtrain.config.duration import Duration
+from bigtrain.config.errors import ConfigError
+from bigtrain.config.schema import RunConfig
+from bigtrain.config.trust import Trust
+from bigtrain.data.placement import Placement, choose
+from bigtrain.data.sampler import Order
+from bigtrain.data.spec import Dataset
+from bigtrain.optim.chain import Chain
+from bigtrain.parallel import mesh as meshes
+from bigtrain.parallel.rules import Rules
+from bigtrain.train import cache
+from bigtrain.train.evaluate import Batching
+from bigtrain.train.program import Definition, Program, compile_program
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Every duration of a run, in steps."""
+
+    steps: int
+    eval_every: int
+    log_every: int
+    save_every: int
+    steps_per_epoch: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start: nothing of the model exists yet but its compiled program."""
+
+    run: RunConfig
+    dataset: Dataset
+    lengths: Lengths
+    rules: Rules
+    placement: Placement
+    placement_reason: str
+    batching: Batching
+    values: dict[str, float]
+    program: Program
+    compile_seconds: float
+    cached: cache.CacheCount
+
+
+def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duration], int]]:
+    """The durations of a run in steps, and the function that converts any other."""
+    per_epoch = examples / run.batch_size
+    total = run.duration("steps")
+    if total.unit == "percent":
+        raise ConfigError("steps", f"{total} of what?", allowed="steps (2000), '10epochs' or '1_000_000examples'")
+    steps = total.steps(steps_per_epoch=per_epoch, batch_size=run.batch_size)
+    if not 1 <= steps < 2**31:
+        raise ConfigError("steps", f"{total} is {steps} steps", allowed="1 to 2147483647")
+
+    def to_steps(duration: Duration) -> int:
+        return duration.steps(steps_per_epoch=per_epoch, batch_size=run.batch_size, total=steps)
+
+    every = {name: max(1, to_steps(run.duration(name))) for name in ("eval_every", "log_every")}
+    save = max(1, to_steps(Duration.parse(run.checkpoint.every)))
+    return Lengths(steps, every["eval_every"], every["log_every"], save, per_epoch), to_steps
+
+
+def definition(checked: Checked, trusted: Trust, dataset: Dataset) -> Definition:
+    """What the run computes."""
+    run = checked.run
+    nodes = checked.nodes
+    chain = Chain(nodes["optimizer"], nodes["schedule"], trusted, run.clip_norm is not None, run.freeze)
+    return Definition(
+        nodes["model"], nodes["task"], chain, dataset.spec, trusted, run.precision, run.accumulate, run.ema is not None
+    )
+
+
+def numbers(
+    checked: Checked, made: Definition, lengths: Lengths, to_steps: Callable[[Duration], int]
+) -> dict[str, float]:
+    """Every number that enters the program as an argument, by dotted path."""
+    run = checked.run
+    values: dict[str, float] = {"seed": run.seed, "total_steps": lengths.steps}
+    if run.clip_norm is not None:
+        values["clip_norm"] = run.clip_norm
+    if run.ema is not None:
+        values["ema"] = run.ema
+    for name in ("optimizer", "schedule", "task"):
+        values |= config_numbers.of(checked.nodes[name], to_steps)
+    values |= model_numbers(checked.nodes["model"], made.recipe()[0].fields)
+    return made.chain.traceable(values)
+
+
+def model_numbers(node: Node, fields: tuple[str, ...]) -> dict[str, float]:
+    """The values of a model's hyperparameters: as configured, or the constructor's defaults."""
+    found: dict[str, float] = {}
+    for field in fields:
+        parameter = node.callee.parameters.get(field)
+        value: Any = node.arguments.get(field, parameter.default if parameter else None)
+        found[f"model.{field}"] = float(value)
+    return found
+
+
+def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
+    """Compiles the run; everything that can be wrong with it is wrong here, before anything is written."""
+    run = checked.run
+    meshes.simulate(run.mesh)
+    if run.compilation_cache:
+        cache.enable()
+    rules = Rules.checked(meshes.make(run.mesh), run.mesh.rules)
+    _check_divides(run, rules)
+    source = dataset.splits["train"]
+    lengths, to_steps = converter(run, len(source))
+    order = Order(len(source), run.batch_size, run.seed)
+    capacity = None if run.steps_per_dispatch == "auto" else int(run.steps_per_dispatch)
+    placement, reason = choose(source, dataset.spec, order, rules, placement=run.placement, capacity=capacity)
+    made = definition(checked, trusted, dataset)
+    values = numbers(checked, made, lengths, to_steps)
+    made.chain.check_freeze(list(made.recipe()[1].params))
+    batching = batching_for(run, dataset, rules)
+    before, started = cache.COUNT.copy(), time.perf_counter()
+    program = compile_program(made, rules, values, (placement.abstract(), placement.capacity), batching.abstract())
+    seconds = time.perf_counter() - started
+    return Prepared(
+        run, dataset, lengths, rules, placement, reason, batching, values, program, seconds, cache.COUNT.since(before)
+    )
+
+
+def batching_for(run: RunConfig, dataset: Dataset, rules: Rules) -> Batching:
+    """How the splits are evaluated."""
+    largest = max((len(source) for name, source in dataset.splits.items() if name != "train"), default=1)
+    size = max(run.batch_size, 256) if run.eval_batch_size == "auto" else int(run.eval_batch_size)
+    return Batching.of(dataset.spec, rules, size, largest)
+
+
+def _check_divides(run: RunConfig, rules: Rules) -> None:
+    """The batch is cut evenly over devices and microbatches, or refused with the nearest sizes that can be."""
+    ways = rules.ways("batch") * run.accumulate
+    if run.batch_size % ways:
+        below, above = run.batch_size // ways * ways, (run.batch_size // ways + 1) * ways
+        problem = (
+            f"{run.batch_size} does not divide over {rules.ways('batch')} devices and {run.accumulate} microbatches"
+        )
+        raise ConfigError("batch_size", problem, allowed=f"multiples of {ways}, such as {below or above} or {above}")

@@ -1,0 +1,222 @@
+"""The compiled program of a run: `init`, `advance`, `evaluate`, from shapes alone.
+
+Shapes first, then shardings, then executables; arrays come last. Everything that is only a number is an argument
+(`numbers`), so another learning rate, dropout rate or seed runs the same executables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bigtrain.config import numbers as config_numbers
+from bigtrain.config.build import build
+from bigtrain.config.check import Node
+from bigtrain.config.trust import Trust
+from bigtrain.data.placement import Feed, prepare, take
+from bigtrain.data.spec import Spec
+from bigtrain.metrics import Mean
+from bigtrain.models.split import Arrays, Parts, Recipe, split
+from bigtrain.optim.chain import Chain
+from bigtrain.parallel.rules import Rules
+from bigtrain.tasks import Task
+from bigtrain.train import step
+from bigtrain.train.state import TrainState
+
+Numbers = Mapping[str, Any]
+PRECISIONS = {"f32": jnp.float32, "bf16": jnp.bfloat16}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a program computes, as pure functions of shapes: shared by everything that compiles or counts it."""
+
+    model: Node
+    task: Node
+    chain: Chain
+    spec: Spec
+    trusted: Trust
+    precision: str = "f32"
+    accumulate: int = 1
+    ema: bool = False
+
+    def make_model(self, key: jax.Array) -> nnx.Module:
+        """The model with fresh parameters."""
+        made: nnx.Module = build(self.model, self.trusted, spec=self.spec, rngs=nnx.Rngs(key))
+        return made
+
+    def recipe(self) -> tuple[Recipe, Parts]:
+        """The static side of the model, and its arrays as shapes."""
+        return split(nnx.eval_shape(lambda: self.make_model(jax.random.key(0))))
+
+    def make_task(self, numbers: Numbers) -> Task:
+        """The task, with its numbers filled in."""
+        resolved = config_numbers.fill(self.task, numbers)
+        made: Task = build(resolved, self.trusted, spec=self.spec, objective=self.objective)
+        return made
+
+    @property
+    def objective(self) -> str | None:
+        """What the model says it is trained on, if it does."""
+        found = self.model.callee.constants.get("objective")
+        return str(found) if found else None
+
+    def init(self, numbers: Numbers) -> TrainState:
+        """The state before the first step; a function of the seed and of nothing else."""
+        _, parts = split(self.make_model(_keys(numbers)[0]))
+        opt_state = self.chain.transformation(numbers).init(parts.params)
+        ema = {name: value for name, value in parts.params.items()} if self.ema else {}
+        return TrainState(jnp.zeros((), jnp.int32), parts.params, parts.rest, opt_state, ema)
+
+    def advance(self, recipe: Recipe, capacity: int, state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, dict[str, Mean]]:  # fmt: skip
+        """`number` optimizer steps; the metric states of each step as arrays [capacity].
+
+        A loop of a length known only at run time: the executable is the same for every number of steps, so where a run
+        is cut into dispatches changes nothing, not even the last bit.
+        """
+        task, rule = self.make_task(numbers), self.chain.transformation(numbers)
+        dtype = jnp.dtype(PRECISIONS[self.precision])
+        gradient = step.mean_gradient(recipe, task, _fields(recipe, numbers), dtype=dtype, accumulate=self.accumulate)
+        key, ema = _keys(numbers)[1], numbers["ema"] if self.ema else None
+
+        def one(state: TrainState, at: jax.Array) -> tuple[TrainState, dict[str, Mean]]:
+            batch = prepare(self.spec, take(feed, at))
+            rate = self.chain.learning_rate(numbers, state.step)
+            state, metrics = step.update(state, gradient, rule, batch, jax.random.fold_in(key, state.step), ema)
+            return state, {**metrics, "learning_rate": Mean(rate.astype(jnp.float32), jnp.ones((), jnp.float32))}
+
+        def body(at: jax.Array, carry: tuple[TrainState, dict[str, Mean]]) -> tuple[TrainState, dict[str, Mean]]:
+            state, log = carry
+            state, metrics = one(state, at)
+            return state, jax.tree.map(lambda entries, value: entries.at[at].set(value), log, metrics)
+
+        shapes = jax.eval_shape(one, state, jnp.int32(0))[1]
+        log = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
+        return jax.lax.fori_loop(0, number, body, (state, log))
+
+    def evaluate(self, recipe: Recipe, state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers) -> dict[str, Mean]:  # fmt: skip
+        """The merged metric states of the first `number` batches of a feed; `weights` [S, B] is 0 for padding."""
+        task, fields = self.make_task(numbers), _fields(recipe, numbers)
+        parts = state.evaluated()
+        dtype = jnp.dtype(PRECISIONS[self.precision])
+        parts = Parts(step.cast(parts.params, dtype), parts.rest)
+        key = _keys(numbers)[2]
+
+        def one(at: jax.Array) -> dict[str, Mean]:
+            batch = {**prepare(self.spec, take(feed, at)), "weights": weights[at]}
+            # the key depends on the batch alone, so two checkpoints are judged with the same noise
+            loss, metrics, _ = step.elements(
+                recipe, task, fields, parts, batch, jax.random.fold_in(key, at), training=False
+            )
+            return {"loss": loss, **metrics}
+
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, jnp.int32(0)))
+        return jax.lax.fori_loop(0, number, lambda at, sums: jax.tree.map(jnp.add, sums, one(at)), zeros)
+
+
+def _keys(numbers: Numbers) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The keys of initialisation, of training and of evaluation, from the seed."""
+    init, train, evaluation = jax.random.split(jax.random.key(numbers["seed"]), 3)
+    return init, train, evaluation
+
+
+def _fields(recipe: Recipe, numbers: Numbers) -> dict[str, Any]:
+    return {field: numbers[f"model.{field}"] for field in recipe.fields}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A definition compiled for a mesh: executables, the abstract state with its shardings, and the numbers' values."""
+
+    definition: Definition
+    recipe: Recipe
+    rules: Rules
+    abstract: TrainState
+    capacity: int
+    executables: Mapping[str, Any]
+
+    def init(self, numbers: Numbers) -> TrainState:
+        """A fresh state, created already sharded."""
+        state: TrainState = self.executables["init"](numbers)
+        return state
+
+    def advance(
+        self, state: TrainState, feed: Feed, number: int, numbers: Numbers
+    ) -> tuple[TrainState, dict[str, Mean]]:
+        """`number` steps; the given state's memory is reused (donated), so it must not be used again."""
+        result: tuple[TrainState, dict[str, Mean]] = self.executables["advance"](state, feed, np.int32(number), numbers)
+        return result
+
+    def evaluate(
+        self, state: TrainState, feed: Feed, weights: jax.Array, number: int, numbers: Numbers
+    ) -> dict[str, Mean]:
+        """Metric states of `number` evaluation batches."""
+        result: dict[str, Mean] = self.executables["evaluate"](state, feed, weights, np.int32(number), numbers)
+        return result
+
+    def numbers(self, values: Mapping[str, float]) -> dict[str, jax.Array]:
+        """The numbers on the devices: once for a run, not once a dispatch."""
+        sharding = self.rules.sharding()
+        return {name: jax.device_put(_number(name, value), sharding) for name, value in values.items()}
+
+
+def _number(name: str, value: float) -> np.generic:
+    return np.uint32(int(value) & 0xFFFF_FFFF) if name == "seed" else np.float32(value)
+
+
+def compile_program(
+    definition: Definition, rules: Rules, values: Mapping[str, float], train: tuple[Feed, int], evaluation: tuple[Feed, jax.ShapeDtypeStruct] | None,
+) -> Program:  # fmt: skip
+    """Compiles the program from shapes; no array of the model exists yet.
+
+    Args:
+        definition: what to compute.
+        rules: mesh and shardings.
+        values: the numbers, for their names.
+        train: the abstract training feed and its capacity in steps.
+        evaluation: the abstract evaluation feed and weights; None where nothing is evaluated.
+    """
+    recipe, _ = definition.recipe()
+    replicated = rules.sharding()
+    numbers = {
+        name: jax.ShapeDtypeStruct((), _number(name, value).dtype, sharding=replicated)
+        for name, value in values.items()
+    }
+    count = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
+    shapes = jax.eval_shape(definition.init, numbers)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    feed, capacity = train
+
+    def advance(
+        state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers
+    ) -> tuple[TrainState, dict[str, Mean]]:
+        return definition.advance(recipe, capacity, state, feed, number, numbers)
+
+    def evaluate(
+        state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers
+    ) -> dict[str, Mean]:
+        return definition.evaluate(recipe, state, feed, weights, number, numbers)
+
+    jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
+    lowered = {
+        "advance": jitted.lower(state, feed, count, numbers),
+        "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
+    }
+    if evaluation is not None:
+        lowered["evaluate"] = jax.jit(evaluate, out_shardings=replicated).lower(state, *evaluation, count, numbers)
+    with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
+        executables = dict(zip(lowered, pool.map(lambda item: item.compile(), lowered.values()), strict=True))
+    return Program(definition, recipe, rules, state, capacity, executables)
+
+
+def parameter_count(params: Arrays) -> int:
+    """Trained numbers in a (possibly abstract) parameter dict."""
+    return sum(int(np.prod(leaf.shape, dtype=np.int64)) for leaf in params.values())

@@ -1,0 +1,118 @@
+"""One optimizer step: the gradient of a batch, and the update.
+
+Everything averaged is a pair (sum, weight) and is divided once: the gradient of the summed loss over all microbatches,
+divided by their summed weight, is the gradient of the mean loss however the batch is cut up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bigtrain.metrics import Mean
+from bigtrain.models.split import Arrays, Parts, Recipe
+from bigtrain.tasks import Task
+from bigtrain.train.state import TrainState
+
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, Mean]
+Gradient = Callable[[Arrays, Arrays, Batch, jax.Array], tuple[Arrays, Arrays, Metrics]]
+"""(params, rest, batch, key) -> (grads, rest, metrics): the mean gradient here; a private one is the same function type."""
+
+
+def elements(
+    recipe: Recipe,
+    task: Task,
+    numbers: Mapping[str, Any],
+    parts: Parts,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    training: bool,
+) -> tuple[Mean, Metrics, Arrays]:
+    """The loss and metric states of a batch, and the model's `rest` after it."""
+    model_key, task_key = jax.random.split(key)
+    model = recipe.merge(parts, numbers, model_key, training=training)
+    losses, weights, metrics = task.elements(model, batch, task_key)
+    return Mean.of(losses, weights), metrics, recipe.parts(model).rest
+
+
+def mean_gradient(
+    recipe: Recipe, task: Task, numbers: Mapping[str, Any], *, dtype: jnp.dtype, accumulate: int = 1
+) -> Gradient:
+    """The gradient of the weighted mean loss.
+
+    Args:
+        recipe: how to put the model together.
+        task: gives the losses and weights of a batch.
+        numbers: the model's hyperparameters, by field.
+        dtype: what the model computes in; parameters and losses stay f32.
+        accumulate: microbatches, one after the other; activations of only one are in memory.
+    """
+
+    def summed(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
+        parts = Parts(cast(params, dtype), rest)
+        loss, metrics, rest = elements(recipe, task, numbers, parts, batch, key, training=True)
+        return loss.total, ({"loss": loss, **metrics}, rest)
+
+    def microbatch(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
+        grads, (metrics, rest) = jax.grad(summed, has_aux=True)(params, rest, batch, key)
+        return grads, rest, metrics
+
+    def gradient(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
+        if accumulate == 1:
+            grads, rest, metrics = microbatch(params, rest, batch, key)
+        else:
+            grads, rest, metrics = _accumulated(microbatch, accumulate)(params, rest, batch, key)
+        scale = 1.0 / jnp.maximum(metrics["loss"].weight, 1e-38)
+        return jax.tree.map(lambda leaf: leaf * scale, grads), rest, metrics
+
+    return gradient
+
+
+def _accumulated(microbatch: Gradient, number: int) -> Gradient:
+    """The sums of `microbatch` over strided microbatches.
+
+    Strided (example i goes to microbatch i mod A), because a contiguous cut of a batch that is split over devices
+    would move every example to another device.
+    """
+
+    def gradient(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
+        pieces = jax.tree.map(lambda x: x.reshape(x.shape[0] // number, number, *x.shape[1:]).swapaxes(0, 1), batch)
+
+        def body(carry: tuple[Any, Arrays], xs: tuple[jax.Array, Batch]) -> tuple[tuple[Any, Arrays], None]:
+            sums, rest = carry
+            index, piece = xs
+            grads, rest, metrics = microbatch(params, rest, piece, jax.random.fold_in(key, index))
+            return (jax.tree.map(jnp.add, sums, (grads, metrics)), rest), None
+
+        shapes = jax.eval_shape(microbatch, params, rest, jax.tree.map(lambda x: x[0], pieces), key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (shapes[0], shapes[2]))
+        ((grads, metrics), rest), _ = jax.lax.scan(body, (zeros, rest), (jnp.arange(number), pieces))
+        return grads, rest, metrics
+
+    return gradient
+
+
+def update(
+    state: TrainState, gradient: Gradient, rule: optax.GradientTransformationExtraArgs, batch: Batch, key: jax.Array,
+    ema: jax.Array | None,
+) -> tuple[TrainState, Metrics]:  # fmt: skip
+    """One optimizer step. `ema` is the decay of the moving average of the parameters, None without one."""
+    grads, rest, metrics = gradient(state.params, state.rest, batch, key)
+    updates, opt_state = rule.update(grads, state.opt_state, state.params)
+    params: Arrays = optax.apply_updates(state.params, updates)  # type: ignore[assignment]
+    average = state.ema if ema is None else optax.incremental_update(params, state.ema, 1.0 - ema)
+    return TrainState(state.step + 1, params, rest, opt_state, average), metrics  # type: ignore[arg-type]
+
+
+def cast(values: Mapping[str, jax.Array], dtype: jnp.dtype) -> dict[str, jax.Array]:
+    """The floating-point arrays in another type; the gradient flows back through the cast in f32."""
+    return {
+        name: value.astype(dtype) if jnp.issubdtype(value.dtype, jnp.floating) and value.dtype != dtype else value
+        for name, value in values.items()
+    }
