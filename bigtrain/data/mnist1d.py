@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import NonNegativeInt, PositiveInt, Share
 from bigtrain.data.arrays import Arrays, dataset
 from bigtrain.data.spec import Dataset, Field, Split
@@ -49,12 +50,14 @@ def mnist1d(*, examples: PositiveInt = 5000, generator_seed: NonNegativeInt = 42
 
     Args:
         examples: how many are generated, as many of each class (rounded down to tens); a fifth of them is for testing.
-        generator_seed: chooses the examples, independently of the run's seed; 42 gives the published set.
+        generator_seed: chooses the examples, independently of the run's seed; 42 is the authors'.
         validation: the share of the training examples held out for validation.
 
     Returns:
         `inputs` float32 [40], of mean 0 and standard deviation 1 over the set, and `targets`, the digit.
     """
+    if generator_seed >> 32:
+        raise ConfigError("data.generator_seed", f"{generator_seed} is too large", allowed="0 to 4294967295")
     curves, labels = generate(max(1, examples // len(TEMPLATES)), generator_seed)
     last = int(len(labels) * TRAIN_SHARE)
     whole = Arrays({"inputs": curves, "targets": labels})

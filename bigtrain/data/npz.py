@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,8 @@ WORDS: Mapping[Split, tuple[str, ...]] = {
     "test": ("test",),
 }
 NO_LABELS = "for regression set data.target_kind=real; for more classes than the labels show, data.classes=NUMBER"
+# what NumPy and zipfile raise on damaged files, found by flipping bytes
+DAMAGE = (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 Load = Callable[[], np.ndarray]
 Named = Mapping[str, Mapping[Split, Raw]]
 
@@ -182,8 +185,11 @@ def _members(where: Path) -> dict[str, Load]:
     if not zipfile.is_zipfile(where):
         hint = "save the arrays with numpy.savez(path, inputs=…, targets=…)"
         raise DataError(where, "is neither an .npz archive nor an .npy file", hint=hint)
-    with zipfile.ZipFile(where) as archive:
-        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    try:
+        with zipfile.ZipFile(where) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    except DAMAGE as error:
+        raise DataError(where, f"is a damaged archive: {error}", hint="was the file cut short?") from error
     needed = sum(info.file_size for info in members)
     check_memory(where, needed, "save each array with numpy.save into a folder: that is mapped, not read")
     return {info.filename.removesuffix(".npy"): _unpacker(where, info.filename) for info in members}
@@ -195,7 +201,7 @@ def _opener(path: Path, total: int) -> Load:
     def load() -> np.ndarray:
         try:
             mapped = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, EOFError, OSError) as error:
+        except DAMAGE as error:
             _unreadable(path, path.stem, error)
         return mapped if total > LARGE and mapped.nbytes > SMALL else np.array(mapped)
 
@@ -209,7 +215,7 @@ def _unpacker(path: Path, member: str) -> Load:
         try:
             with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
                 return np.lib.format.read_array(stream, allow_pickle=False)
-        except (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGE as error:
             _unreadable(path, member.removesuffix(".npy"), error)
 
     return load

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -34,6 +34,15 @@ class Console:
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
             self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), value))
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """A spinner on a terminal while the block runs; nothing elsewhere."""
+        if not self.live:
+            yield
+            return
+        with self.rich.status(f"{what} …"):
+            yield
 
     def begin(self, start: int, steps: int) -> None:
         """Shows the progress from step `start` to step `steps`."""
@@ -88,8 +97,3 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
-
-def result(text: str) -> None:
-    """A result, for stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

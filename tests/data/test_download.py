@@ -162,7 +162,7 @@ def test_two_at_once_both_get_the_whole_file(server, tmp_path):
 
 
 def test_only_web_addresses_are_fetched(tmp_path):
-    with pytest.raises(ConfigError, match="data.url: 'file:///etc/passwd' is no web address"):
+    with pytest.raises(ConfigError, match=r"data\.url: 'file:///etc/passwd' is no web address"):
         fetch(Remote("file:///etc/passwd", MD5, 100), tmp_path / "x")
 
 

@@ -123,7 +123,8 @@ BROKEN = {
     ),
     "gzip without .gz": (
         lambda at: broken(at, LABELS, lambda body: gzip.compress(body, mtime=0)),
-        f"{{}}/{LABELS}: is not an IDX file: it starts with 1f 8b 08 00\n  it is gzip: give it a name that ends with .gz",
+        f"{{}}/{LABELS}: is not an IDX file: it starts with 1f 8b 08 00\n"
+        "  it is gzip: give it a name that ends with .gz",
     ),
     "trailing bytes": (
         lambda at: broken(at, LABELS, lambda body: body + b"xx"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bigtrain.config.errors import ConfigError
 from bigtrain.data.digits import digits
 from bigtrain.data.mnist1d import LENGTH, TEMPLATES, generate, mnist1d
 
@@ -29,7 +30,7 @@ def test_digits_are_what_uci_published():
     assert np.bincount(batch["targets"]).min() > 115
 
 
-def test_mnist1d_is_the_published_set():
+def test_mnist1d_follows_the_published_steps():
     data = mnist1d()
     assert dict(data.spec.sizes) == {"train": 3600, "validation": 400, "test": 1000}
     curves, labels = generate(500, 42)
@@ -50,6 +51,10 @@ def test_mnist1d_follows_its_seed_and_size():
     assert dict(small.spec.sizes) == {"train": 72, "validation": 8, "test": 20}
     assert (generate(2, 1)[0] != generate(2, 2)[0]).any()
     assert TEMPLATES.shape == (10, 12)
+    with pytest.raises(
+        ConfigError, match=r"^data\.generator_seed: 4294967296 is too large\n  allowed: 0 to 4294967295$"
+    ):
+        mnist1d(generator_seed=1 << 32)
 
 
 def test_what_is_shipped_has_the_checksum_that_its_readme_gives():
@@ -69,9 +74,8 @@ def test_a_yaml_names_a_function_and_repeats_its_defaults(path):
         default = parameters[key].default
         shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
         assert value == shown, key
-        assert f"{key}: " in function.__doc__
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
-    assert all(f"        {key}: " in function.__doc__ for key in parameters)
+    assert all(f"\n    {key}: " in inspect.getdoc(function) for key in parameters)
 
 
 def test_no_source_imports_jax():

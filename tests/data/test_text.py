@@ -123,7 +123,7 @@ def test_a_text_that_cannot_be_used_is_answered_with_one_message(tmp_path, case)
 
 
 def test_files_and_encodings_that_are_none_are_named(tmp_path):
-    with pytest.raises(DataError, match="no such file\n  data.path names a text file"):
+    with pytest.raises(DataError, match=r"no such file\n  data\.path names a text file"):
         text(path=str(tmp_path / "nothing.txt"))
     with pytest.raises(DataError, match="is a folder, not a text file"):
         text(path=str(tmp_path))

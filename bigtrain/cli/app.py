@@ -1,0 +1,142 @@
+"""The verbs and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+import bigtrain
+
+app = typer.Typer(
+    help="Train JAX models from one YAML config, on a laptop's CPU or a pod of accelerators.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: bigtrain fit · then: bigtrain fit model=vae · every key: bigtrain configs",
+)
+
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045  Typer reads this at run time
+    typer.Argument(metavar="[KEY=VALUE]...", help="Config choices and values: model=vae optimizer.learning_rate=3e-4"),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+ConfigDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--config-dir", metavar="DIR", help="Your own config groups, in front of the built-in ones."),
+]
+Trust = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--trust", metavar="PACKAGE", help="A package of yours that configs may build from; can be repeated."),
+]
+Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="last|best|STEP", help="Which checkpoint to use.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bigtrain {bigtrain.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Holds the options that belong to no verb."""
+
+
+@app.command()
+def fit(
+    overrides: Overrides = None,
+    cfg: Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compile and print the summary; train nothing.")] = False,
+    json: Json = False,
+    config_dir: ConfigDir = None,
+    trust: Trust = None,
+) -> None:
+    """Train a model; the same command again continues an interrupted run."""
+    from bigtrain.cli.fit import run
+
+    run(overrides or [], cfg=cfg, dry_run=dry_run, as_json=json, config_dir=config_dir, trust=trust or [])
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    overrides: Overrides = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
+    checkpoint: Checkpoint = "last",
+    json: Json = False,
+    trust: Trust = None,
+) -> None:
+    """Score a trained model; KEY=VALUE may change data.*, mesh.* and eval_batch_size."""
+    from bigtrain.cli.evaluate import run as evaluate_run
+
+    evaluate_run(run, overrides or [], split=split, checkpoint=checkpoint, as_json=json, trust=trust or [])
+
+
+@app.command()
+def predict(
+    run: Run,
+    input: Annotated[Path, typer.Option("--input", help="What to predict for: .npy .npz .csv .txt .png")],
+    output: Annotated[Path, typer.Option("--output", help="Where to write: .npz .npy .csv .jsonl")],
+    checkpoint: Checkpoint = "last",
+    json: Json = False,
+    trust: Trust = None,
+) -> None:
+    """Apply a trained model to new inputs from a file."""
+    from bigtrain.cli.predict import run as predict_run
+
+    predict_run(run, input, output, checkpoint=checkpoint, as_json=json, trust=trust or [])
+
+
+@app.command()
+def sample(
+    run: Run,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, max=100_000, help="How many samples.")] = 16,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", help="Where to write: .png or .npy for images, .txt for text."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Fixes the draw.")] = 0,
+    length: Annotated[int, typer.Option("--length", min=1, max=1_000_000, help="Text: tokens to write.")] = 200,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Text: 0 is the likeliest.")] = 0.8,
+    prompt: Annotated[str, typer.Option("--prompt", help="Text: what to begin with.")] = "",
+    checkpoint: Checkpoint = "last",
+    json: Json = False,
+    trust: Trust = None,
+) -> None:
+    """Draw new examples from a generative model: images from a VAE, text from a language model."""
+    from bigtrain.cli.sample import Wish
+    from bigtrain.cli.sample import run as sample_run
+
+    wish = Wish(number, seed, length, temperature, prompt)
+    sample_run(run, wish, output, checkpoint=checkpoint, as_json=json, trust=trust or [])
+
+
+@app.command()
+def configs(
+    group: Annotated[str, typer.Argument(help="model, data, optimizer, … or run.")] = "",
+    name: Annotated[str, typer.Argument(help="One choice of the group.")] = "",
+    json: Json = False,
+    config_dir: ConfigDir = None,
+) -> None:
+    """List every config group, its choices, and every field with default and type."""
+    from bigtrain.cli.configs import run
+
+    run(group, name, as_json=json, config_dir=config_dir)
+
+
+@app.command()
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell to complete for.")],
+) -> None:
+    """Print the script that completes verbs, options and KEY=VALUE pairs in your shell."""
+    from bigtrain.cli.complete import script
+
+    typer.echo(script(shell))

@@ -1,0 +1,152 @@
+"""What the verbs print: the summary before a run, the result after it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bigtrain.config.check import Checked
+    from bigtrain.train.prepare import Prepared
+
+
+def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, str]]:
+    """The derived numbers of a run and the reason for each automatic choice."""
+    run, spec, lengths = ready.run, ready.dataset.spec, ready.lengths
+    sizes = ", ".join(f"{len(source):,} {split}" for split, source in ready.dataset.splits.items())
+    inputs = f"{'x'.join(map(str, spec.inputs.shape))} {spec.inputs.dtype}"
+    epochs = lengths.steps / lengths.steps_per_epoch
+    rows = [
+        ("model", _model(ready, checked)),
+        ("data", f"{spec.name}: {sizes}; inputs {inputs}"),
+        ("placement", f"{type(ready.placement).__name__.lower()} ({ready.placement_reason})"),
+        ("task", _task(ready, checked)),
+        ("optimizer", _optimizer(ready, checked)),
+        ("steps", f"{lengths.steps:,} of {run.batch_size} examples ({_short(epochs)} epochs of {_short(lengths.steps_per_epoch)} steps)"),
+        ("every", f"evaluate {lengths.eval_every:,}, save {lengths.save_every:,}, log {lengths.log_every:,} steps"),
+        ("devices", _devices(ready)),
+        ("precision", "f32" if run.precision == "f32" else "bf16 in the model, f32 for parameters and losses"),
+        ("dispatch", _dispatch(ready)),
+        ("compiled", _compiled(ready)),
+        ("run", str(path)),
+    ]
+    rows += [(name, text) for name, text in spec.notes.items()]
+    return rows
+
+
+def dry_run(ready: Prepared, *, as_json: bool) -> None:
+    """The result of `--dry-run`."""
+    if as_json:
+        facts = {
+            "parameters": parameters(ready),
+            "state_bytes": state_bytes(ready),
+            "steps": ready.lengths.steps,
+            "steps_per_epoch": ready.lengths.steps_per_epoch,
+            "devices": ready.rules.mesh.size,
+            "steps_per_dispatch": ready.placement.capacity,
+            "compile_seconds": round(ready.compile_seconds, 3),
+        }
+        sys.stdout.write(json.dumps(facts) + "\n")
+    else:
+        sys.stdout.write("dry run: the program compiles; nothing was trained and nothing was written\n")
+
+
+def result(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """The result of a run, on stdout."""
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    lines = [(split, scores(found[split])) for split in ("validation", "test") if found.get(split)]
+    if found.get("best"):
+        best = dict(found["best"])
+        lines.append(("best", f"step {best.pop('step'):,} (validation {scores(best)})"))
+    where = Path(found["run_dir"])
+    kept = [name for name in ("checkpoints/", "metrics.jsonl", "curves.png", "samples/") if (where / name).exists()]
+    lines.append(("time", f"{found['seconds']:.1f} s, and {found['compile_seconds']:.1f} s to compile"))
+    lines.append(("files", f"{where}: {' '.join(kept)}"))
+    quoted = shlex.quote(str(where))
+    lines.append(("next", f"bigtrain {'sample' if 'samples/' in kept else 'evaluate'} {quoted}"))
+    sys.stdout.write("".join(f"{name:<10}  {text}\n" for name, text in lines))
+
+
+def scores(values: Mapping[str, float]) -> str:
+    """Named scores on one line, the loss first."""
+    names = sorted(values, key=lambda name: (name != "loss", name))
+    return "  ".join(f"{name} {values[name]:.4f}" for name in names)
+
+
+def parameters(ready: Prepared) -> int:
+    """Trained numbers of the model."""
+    return sum(math.prod(leaf.shape) for leaf in ready.program.abstract.params.values())
+
+
+def state_bytes(ready: Prepared) -> int:
+    """Bytes of the whole training state on one device."""
+    import jax
+
+    leaves = jax.tree.leaves(ready.program.abstract)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def size(number: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def _model(ready: Prepared, checked: Checked) -> str:
+    name = checked.nodes["model"].callee.target.rsplit(".", 1)[-1]
+    return f"{name}: {parameters(ready):,} parameters; training state {size(state_bytes(ready))}"
+
+
+def _task(ready: Prepared, checked: Checked) -> str:
+    node = checked.nodes["task"]
+    made = type(ready.program.definition.make_task(ready.values)).__name__
+    return f"{made} (auto: from the model and the data)" if node.callee.target.endswith(".auto") else made
+
+
+def _optimizer(ready: Prepared, checked: Checked) -> str:
+    name = checked.nodes["optimizer"].callee.target.rsplit(".", 1)[-1]
+    rate = ready.values.get("optimizer.learning_rate")
+    text = name + (f", learning rate {rate:g}" if rate is not None else "")
+    schedule = checked.nodes["schedule"].callee.target.rsplit(".", 1)[-1]
+    warmup = ready.values.get("schedule.warmup") or 0
+    return text + f", {schedule}" + (f" after {int(warmup):,} steps of warm-up" if warmup else "")
+
+
+def _devices(ready: Prepared) -> str:
+    import jax
+
+    devices, used = jax.devices(), ready.rules.mesh.size
+    kind = devices[0].device_kind if devices[0].platform != "cpu" else "cpu"
+    why = ""
+    if ready.run.mesh.data == "auto":
+        why = "; auto: one on a CPU, all elsewhere" if used == 1 else "; auto: all there are"
+    simulated = ", simulated" if ready.run.mesh.simulate else ""
+    return f"{used} of {len(devices)} {kind}{simulated} (mesh data={used}{why})"
+
+
+def _dispatch(ready: Prepared) -> str:
+    if ready.run.steps_per_dispatch != "auto":
+        return f"{ready.placement.capacity} steps a call"
+    return f"up to {ready.placement.capacity} steps a call (auto: calls of about 0.1 s)"
+
+
+def _compiled(ready: Prepared) -> str:
+    text = f"{ready.compile_seconds:.1f} s"
+    found, programs = ready.cached.hits, ready.cached.hits + ready.cached.misses
+    if not ready.run.compilation_cache:
+        return text + " (cache off)"
+    return text + (f" (cache: {found} of {programs} programs found)" if programs else "")
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) or number >= 1000 else f"{number:,.1f}"
