@@ -116,5 +116,3 @@ def _train(
         console.say(f"  bigtrain fit run_dir={directory.path}")
         raise SystemExit(128 + stopped.signal_number) from None
     report.result(result, as_json=as_json)
-
-

@@ -27,7 +27,10 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
         ("placement", f"{type(ready.placement).__name__.lower()} ({ready.placement_reason})"),
         ("task", _task(ready, checked)),
         ("optimizer", _optimizer(ready, checked)),
-        ("steps", f"{lengths.steps:,} of {run.batch_size} examples ({_short(epochs)} epochs of {_short(lengths.steps_per_epoch)} steps)"),
+        (
+            "steps",
+            f"{lengths.steps:,} of {run.batch_size} examples ({_short(epochs)} epochs of {_short(lengths.steps_per_epoch)} steps)",
+        ),
         ("every", f"evaluate {lengths.eval_every:,}, save {lengths.save_every:,}, log {lengths.log_every:,} steps"),
         ("devices", _devices(ready)),
         ("precision", "f32" if run.precision == "f32" else "bf16 in the model, f32 for parameters and losses"),

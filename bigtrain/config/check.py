@@ -22,7 +22,7 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
 """Arguments that bigtrain fills in because they are known late; a callee asks for them by name."""
 
 _SCHEMA = "bigtrain.config.schema."
-_NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig"}
+NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def check(values: Mapping[str, Any], trusted: trust.Trust) -> Checked:
     for name, value in values.items():
         if name not in spine.parameters:
             raise unknown_key(name, spine_paths(), "the run")
-        if name in _NESTED:
+        if name in NESTED:
             converted[name] = _nested(name, value)
         elif name not in schema.COMPONENTS and name != "loggers":
             converted[name] = _converted(name, spine.parameters[name], value)
@@ -65,14 +65,14 @@ def check(values: Mapping[str, Any], trusted: trust.Trust) -> Checked:
 
 
 def _nested(path: str, value: Any) -> Any:
-    callee = signature.read(_SCHEMA + _NESTED[path])
+    callee = signature.read(_SCHEMA + NESTED[path])
     if not isinstance(value, dict):
         raise ConfigError(path, f"{value!r} is no table", allowed=callee.parameters)
     for name in value:
         if name not in callee.parameters:
             raise unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in callee.parameters], path)
     found = {name: _converted(f"{path}.{name}", callee.parameters[name], item) for name, item in value.items()}
-    return getattr(schema, _NESTED[path])(**found)
+    return getattr(schema, NESTED[path])(**found)
 
 
 def check_node(path: str, value: Any, trusted: trust.Trust) -> Node:
@@ -153,7 +153,7 @@ def spine_paths() -> list[str]:
     """Every key of the spine, dotted; components as their roots."""
     paths = []
     for name in signature.read(_SCHEMA + "RunConfig").parameters:
-        nested = signature.read(_SCHEMA + _NESTED[name]).parameters if name in _NESTED else ()
+        nested = signature.read(_SCHEMA + NESTED[name]).parameters if name in NESTED else ()
         paths += [f"{name}.{item}" for item in nested] or [name]
     return paths
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bigtrain.config import values
@@ -139,17 +139,32 @@ _PLAIN = {
 }
 
 
-def from_annotation(node: ast.expr | None) -> Kind:
-    """The kind an annotation stands for; `ANYTHING` for one that this module doesn't know."""
+Alias = Callable[[str], "ast.expr | None"]
+
+
+def _no_alias(name: str) -> ast.expr | None:
+    return None
+
+
+def from_annotation(node: ast.expr | None, alias: Alias = _no_alias) -> Kind:
+    """The kind an annotation stands for; `ANYTHING` for one that this module doesn't know.
+
+    Args:
+        node: the annotation's syntax tree.
+        alias: finds what a name of the source stands for (`Cell = Literal[…]`), or None.
+    """
     if node is None:
         return ANYTHING
     if isinstance(node, ast.Constant):
-        return _PLAIN["None"] if node.value is None else from_annotation(_parsed(node.value))
+        return _PLAIN["None"] if node.value is None else from_annotation(_parsed(node.value), alias)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return either((from_annotation(node.left), from_annotation(node.right)))
+        return either((from_annotation(node.left, alias), from_annotation(node.right, alias)))
     if isinstance(node, ast.Subscript):
-        return _subscripted(_last_name(node.value), node.slice)
-    return _named(_last_name(node))
+        return _subscripted(_last_name(node.value), node.slice, alias)
+    named = _named(_last_name(node))
+    if named is ANYTHING and (meant := alias(ast.unparse(node))) is not None:
+        return from_annotation(meant)
+    return named
 
 
 def either(options: Iterable[Kind]) -> Kind:
@@ -190,27 +205,27 @@ def _named(name: str) -> Kind:
     return ANYTHING
 
 
-def _subscripted(name: str, inner: ast.expr) -> Kind:
+def _subscripted(name: str, inner: ast.expr, alias: Alias) -> Kind:
     items = list(inner.elts) if isinstance(inner, ast.Tuple) else [inner]
     if name == "Literal":
-        choices = tuple(item.value for item in items if isinstance(item, ast.Constant))
+        choices = tuple(ast.literal_eval(item) for item in items)
         return Exactly(", ".join("null" if choice is None else str(choice) for choice in choices), choices=choices)
     if name == "Optional":
-        return either((from_annotation(items[0]), _PLAIN["None"]))
+        return either((from_annotation(items[0], alias), _PLAIN["None"]))
     if name == "Union":
-        return either(from_annotation(item) for item in items)
+        return either(from_annotation(item, alias) for item in items)
     if name == "Annotated":
-        return from_annotation(items[0])
+        return from_annotation(items[0], alias)
     if name in ("dict", "Mapping"):
         return _PLAIN["dict"]
     if name in _MANY:
-        return _many(name, items)
+        return _many(name, items, alias)
     return ANYTHING
 
 
-def _many(name: str, items: list[ast.expr]) -> Kind:
+def _many(name: str, items: list[ast.expr], alias: Alias) -> Kind:
     endless = any(isinstance(item, ast.Constant) and item.value is Ellipsis for item in items)
-    item = from_annotation(items[0])
+    item = from_annotation(items[0], alias)
     if name in ("tuple", "Tuple") and not endless:
         return Many(f"a list of {len(items)} values, each {item.text}", item=item, length=len(items))
     return Many(f"a list, each item {item.text}", item=item)

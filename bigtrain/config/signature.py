@@ -130,7 +130,7 @@ def _tree(path: Path) -> ast.Module:
 def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef) -> Callee:
     doc = ast.get_docstring(node) or ""
     if isinstance(node, ast.FunctionDef):
-        parameters, is_open = _arguments(node, skip_self=False)
+        parameters, is_open = _arguments(node, path, skip_self=False)
         returns = ast.unparse(node.returns).split(".")[-1].strip("'\"") if node.returns else ""
         return Callee(target, path, False, _documented(parameters, doc), is_open, returns, doc=doc)
     bases = tuple(ast.unparse(base).split(".")[-1] for base in node.bases)
@@ -143,10 +143,10 @@ def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef) ->
     }
     init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
     if init is not None:
-        parameters, is_open = _arguments(init, skip_self=True)
+        parameters, is_open = _arguments(init, path, skip_self=True)
         doc = doc + "\n\n" + (ast.get_docstring(init) or "")
     else:
-        parameters, is_open = _fields(node), not _is_dataclass(node)
+        parameters, is_open = _fields(node, path), not _is_dataclass(node)
     return Callee(target, path, True, _documented(parameters, doc), is_open, node.name, bases, doc, constants)
 
 
@@ -154,32 +154,55 @@ def _is_dataclass(node: ast.ClassDef) -> bool:
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-def _fields(node: ast.ClassDef) -> dict[str, Parameter]:
+def _fields(node: ast.ClassDef, path: Path) -> dict[str, Parameter]:
     found = {}
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            found[item.target.id] = _parameter(item.target.id, item.annotation, item.value)
+            found[item.target.id] = _parameter(path, item.target.id, item.annotation, item.value)
     return found
 
 
-def _arguments(node: ast.FunctionDef, *, skip_self: bool) -> tuple[dict[str, Parameter], bool]:
+def _arguments(node: ast.FunctionDef, path: Path, *, skip_self: bool) -> tuple[dict[str, Parameter], bool]:
     spec = node.args
     positional = [*spec.posonlyargs, *spec.args][1 if skip_self else 0 :]
     missing = [None] * (len(positional) - len(spec.defaults))
     pairs = list(zip(positional, [*missing, *spec.defaults], strict=False))
     pairs += list(zip(spec.kwonlyargs, spec.kw_defaults, strict=True))
-    return {arg.arg: _parameter(arg.arg, arg.annotation, default) for arg, default in pairs}, spec.kwarg is not None
+    return {
+        arg.arg: _parameter(path, arg.arg, arg.annotation, default) for arg, default in pairs
+    }, spec.kwarg is not None
 
 
-def _parameter(name: str, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
+def _parameter(path: Path, name: str, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
     value: object = REQUIRED
     if default is not None:
         try:
             value = ast.literal_eval(default)
         except ValueError:
             value = ast.unparse(default)
-    kind = kinds.from_annotation(annotation)
+    kind = kinds.from_annotation(annotation, functools.partial(_alias, path))
     return Parameter(name, kind, value, ast.unparse(annotation) if annotation else "")
+
+
+def _alias(path: Path, name: str) -> ast.expr | None:
+    """What a type alias of a module stands for: `Cell` or `layers.Norm`, defined there or imported from elsewhere."""
+    try:
+        return _assigned(path, tuple(name.split(".")))
+    except TargetError:
+        return None
+
+
+def _assigned(path: Path, names: tuple[str, ...]) -> ast.expr | None:
+    for node in _tree(path).body:
+        if isinstance(node, ast.Assign) and len(names) == 1:
+            if any(isinstance(item, ast.Name) and item.id == names[0] for item in node.targets):
+                return node.value
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == names[0] and node.module != "typing":
+                    module, _, rest = _split_module(".".join((node.module or "", alias.name, *names[1:])))
+                    return _assigned(module, rest) if rest else None
+    return None
 
 
 def _documented(parameters: dict[str, Parameter], doc: str) -> dict[str, Parameter]:

@@ -131,9 +131,10 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     )
 
 
-def batching_for(run: RunConfig, dataset: Dataset, rules: Rules) -> Batching:
-    """How the splits are evaluated."""
-    largest = max((len(source) for name, source in dataset.splits.items() if name != "train"), default=1)
+def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | None = None) -> Batching:
+    """How splits of up to `largest` examples are evaluated; by default, all splits but the training one."""
+    if largest is None:
+        largest = max((len(source) for name, source in dataset.splits.items() if name != "train"), default=1)
     size = max(run.batch_size, 256) if run.eval_batch_size == "auto" else int(run.eval_batch_size)
     return Batching.of(dataset.spec, rules, size, largest)
 

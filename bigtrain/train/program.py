@@ -185,10 +185,7 @@ def compile_program(
     """
     recipe, _ = definition.recipe()
     replicated = rules.sharding()
-    numbers = {
-        name: jax.ShapeDtypeStruct((), _number(name, value).dtype, sharding=replicated)
-        for name, value in values.items()
-    }
+    numbers = _abstract_numbers(values, rules)
     count = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
     shapes = jax.eval_shape(definition.init, numbers)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes)
@@ -200,23 +197,53 @@ def compile_program(
     ) -> tuple[TrainState, dict[str, Mean]]:
         return definition.advance(recipe, capacity, state, feed, number, numbers)
 
-    def evaluate(
-        state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers
-    ) -> dict[str, Mean]:
-        return definition.evaluate(recipe, state, feed, weights, number, numbers)
-
     jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
     lowered = {
         "advance": jitted.lower(state, feed, count, numbers),
         "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
     }
     if evaluation is not None:
-        lowered["evaluate"] = jax.jit(evaluate, out_shardings=replicated).lower(state, *evaluation, count, numbers)
+        lowered["evaluate"] = _evaluation(definition, recipe, rules, state, values, evaluation)
     with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
         executables = dict(zip(lowered, pool.map(lambda item: item.compile(), lowered.values()), strict=True))
     return Program(definition, recipe, rules, state, capacity, executables)
 
 
-def parameter_count(params: Arrays) -> int:
-    """Trained numbers in a (possibly abstract) parameter dict."""
-    return sum(int(np.prod(leaf.shape, dtype=np.int64)) for leaf in params.values())
+def compile_evaluation(
+    definition: Definition,
+    rules: Rules,
+    values: Mapping[str, float],
+    state: TrainState,
+    evaluation: tuple[Feed, jax.ShapeDtypeStruct],
+) -> Program:
+    """A program that only evaluates, for a state that exists already."""
+    recipe, _ = definition.recipe()
+    replicated = rules.sharding()
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), state)
+    evaluate = _evaluation(definition, recipe, rules, abstract, values, evaluation)
+    return Program(definition, recipe, rules, abstract, 0, {"evaluate": evaluate.compile()})
+
+
+def _evaluation(
+    definition: Definition,
+    recipe: Recipe,
+    rules: Rules,
+    state: TrainState,
+    values: Mapping[str, float],
+    evaluation: tuple[Feed, jax.ShapeDtypeStruct],
+) -> Any:
+    """The lowered evaluation."""
+
+    def evaluate(state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers) -> Any:
+        return definition.evaluate(recipe, state, feed, weights, number, numbers)
+
+    count = jax.ShapeDtypeStruct((), jnp.int32, sharding=rules.sharding())
+    jitted = jax.jit(evaluate, out_shardings=rules.sharding())
+    return jitted.lower(state, *evaluation, count, _abstract_numbers(values, rules))
+
+
+def _abstract_numbers(values: Mapping[str, float], rules: Rules) -> dict[str, jax.ShapeDtypeStruct]:
+    sharding = rules.sharding()
+    return {
+        name: jax.ShapeDtypeStruct((), _number(name, value).dtype, sharding=sharding) for name, value in values.items()
+    }

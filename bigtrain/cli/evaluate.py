@@ -1,0 +1,40 @@
+"""`bigtrain evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bigtrain.config.errors import ConfigError
+from bigtrain.data.spec import SPLITS
+from bigtrain.run.directory import RunDirectory
+
+
+def run(
+    path: Path, overrides: Sequence[str], *, split: str, checkpoint: str, as_json: bool, trust: Sequence[str]
+) -> None:
+    """Scores one split of the run's data, and prints the scores."""
+    if split not in SPLITS:
+        raise ConfigError("--split", f"there is no split {split!r}", allowed=SPLITS)
+    directory = RunDirectory.find(path)
+    from bigtrain.inference.load import load, read_config
+
+    checked, trusted = read_config(directory, overrides, trust)
+    from bigtrain.data.load import load_data
+
+    dataset = load_data(checked, trusted)
+    if split not in dataset.splits:
+        raise ConfigError("--split", f"data {dataset.spec.name!r} has no {split} split", allowed=dataset.splits)
+    from bigtrain.cli import report
+    from bigtrain.inference.score import score
+
+    trained = load(path, checkpoint=checkpoint, overrides=overrides, trust=trust)
+    found = score(trained, dataset, split)  # type: ignore[arg-type]
+    if as_json:
+        facts = {"run_dir": str(path), "split": split, "checkpoint": trained.checkpoint}
+        sys.stdout.write(json.dumps({**found, **facts, "examples": len(dataset.splits[split])}) + "\n")  # type: ignore[index]
+    else:
+        sys.stdout.write(f"{split:<10}  {report.scores(found)}\n")
+        print(f"checkpoint of step {trained.checkpoint:,}", file=sys.stderr)
