@@ -1,0 +1,182 @@
+"""Shell completion: verbs, options, and whole `key=value` pairs.
+
+A key press can't wait for Typer, let alone JAX: the answer comes from the config folders and the source files alone.
+The shell hands over the words before the cursor; bash splits at `=`, so its script joins them again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bigtrain.config import check, groups, kinds, schema, signature
+from bigtrain.config.errors import ConfigError
+
+OPTIONS = {
+    "fit": ("--cfg", "--dry-run", "--json", "--config-dir", "--trust", "--help"),
+    "evaluate": ("--split", "--checkpoint", "--json", "--trust", "--help"),
+    "predict": ("--input", "--output", "--checkpoint", "--json", "--trust", "--help"),
+    "sample": (
+        "--number", "--output", "--seed", "--length", "--temperature", "--prompt", "--checkpoint", "--json",
+        "--trust", "--help",
+    ),
+    "configs": ("--json", "--config-dir", "--help"),
+    "completion": ("--help",),
+}  # fmt: skip
+"""A test holds this table to what Typer knows."""
+
+_VALUES = {"--split": ("train", "validation", "test"), "--checkpoint": ("last", "best")}
+_RUN_VERBS = ("evaluate", "predict", "sample")
+
+_SCRIPTS = {
+    "bash": """_bigtrain_complete() {
+    local line="${COMP_LINE:0:COMP_POINT}" prefix="" answer words
+    read -ra words <<< "$line"
+    [[ "$line" == *[[:space:]] ]] && words+=("")
+    local typed="${words[${#words[@]}-1]}"
+    # readline replaces only what follows the last word break
+    [[ "$typed" == *=* && "$COMP_WORDBREAKS" == *=* ]] && prefix="${typed%=*}="
+    COMPREPLY=()
+    while IFS= read -r answer; do
+        [[ -n "$answer" ]] && COMPREPLY+=("${answer#"$prefix"}")
+    done < <(bigtrain __complete "${words[@]:1}" 2>/dev/null)
+    [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" == *[=/.] ]] && compopt -o nospace 2>/dev/null
+    return 0
+}
+complete -F _bigtrain_complete bigtrain
+""",
+    "zsh": """#compdef bigtrain
+_bigtrain() {
+    local -a answers open
+    answers=("${(@f)$(bigtrain __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    open=(${(M)answers:#*[=/.]})
+    answers=(${answers:#*[=/.]})
+    (( $#open )) && compadd -S '' -- $open
+    (( $#answers )) && compadd -- $answers
+}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+compdef _bigtrain bigtrain
+""",
+    "fish": """complete -c bigtrain -f -a '(bigtrain __complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+""",
+}
+
+
+def script(shell: str) -> str:
+    """The completion script of a shell; `eval "$(bigtrain completion bash)"` turns it on."""
+    if shell not in _SCRIPTS:
+        raise ConfigError("completion", f"there is no script for {shell!r}", allowed=_SCRIPTS)
+    return _SCRIPTS[shell].rstrip("\n")
+
+
+def respond(words: Sequence[str]) -> int:
+    """Prints the completions of the last word, one a line."""
+    try:
+        print("\n".join(completions(list(words) or [""])))
+    except (ConfigError, OSError):
+        return 1
+    return 0
+
+
+def completions(words: Sequence[str]) -> list[str]:
+    """What the last of `words` (the words after `bigtrain`) may become."""
+    *before, word = words
+    if not before:
+        return _starting(word, [*OPTIONS, "--help", "--version"])
+    verb = before[0]
+    if before[-1] in _VALUES:
+        return _starting(word, _VALUES[before[-1]])
+    if before[-1] in ("--config-dir", "--input", "--output"):
+        return _paths(word, directories=before[-1] == "--config-dir")
+    if word.startswith("-"):
+        return _starting(word, OPTIONS.get(verb, ()))
+    if verb == "fit":
+        return _overrides(word, before)
+    if verb == "configs":
+        return _config_names(word, before[1:])
+    if verb == "completion":
+        return _starting(word, _SCRIPTS)
+    return _paths(word, directories=True) if verb in _RUN_VERBS and len(before) == 1 else []
+
+
+def _overrides(word: str, before: Sequence[str]) -> list[str]:
+    dirs = groups.search_dirs(_option(before, "--config-dir"))
+    available = groups.groups(dirs)
+    key, equals, value = word.partition("=")
+    if equals:
+        if key in available:
+            return _starting(word, [f"{key}={choice}" for choice in available[key]])
+        if key in ("data.dir", "data.path", "run_dir"):
+            return [f"{key}={path}" for path in _paths(value, directories=key != "data.path")]
+        kind = _kind(key, available, before)
+        return _starting(word, [f"{key}={item}" for item in _values(kind)])
+    keys = [f"{group}=" for group in available] + [f"{path}=" for path in check.spine_paths() if path not in available]
+    if "." in word or any(word == group for group in schema.COMPONENTS):
+        keys += [f"{path}=" for path in _fields(word.split(".")[0], available, before)]
+    return _starting(word, keys)
+
+
+def _fields(group: str, available: dict[str, dict[str, Path]], before: Iterable[str]) -> list[str]:
+    """The fields of the choice of a group that was typed already, or of all its choices."""
+    chosen = [word.split("=")[1] for word in before if word.startswith(f"{group}=")]
+    found: list[str] = []
+    for name, path in available.get(group, {}).items():
+        callee = groups.describe(group, name, path).callee
+        if callee is not None and (not chosen or name == chosen[-1]):
+            supplied = check.SUPPLIED.get(group, frozenset())
+            found += [f"{group}.{item}" for item in callee.parameters if item not in supplied]
+    return list(dict.fromkeys(found))
+
+
+def _kind(key: str, available: dict[str, dict[str, Path]], before: Iterable[str]) -> kinds.Kind:
+    root, _, rest = key.partition(".")
+    if root in available and root not in check.NESTED:
+        for name, path in available[root].items():
+            callee = groups.describe(root, name, path).callee
+            if callee and rest in callee.parameters and (f"{root}={name}" in before or not _typed(root, before)):
+                return callee.parameters[rest].kind
+        return kinds.ANYTHING
+    of = f"bigtrain.config.schema.{check.NESTED.get(root, 'RunConfig')}"
+    parameter = signature.read(of).parameters.get(rest or root)
+    return parameter.kind if parameter else kinds.ANYTHING
+
+
+def _typed(group: str, before: Iterable[str]) -> bool:
+    return any(word.startswith(f"{group}=") for word in before)
+
+
+def _values(kind: kinds.Kind) -> list[str]:
+    """The values of a field that has only a few."""
+    if isinstance(kind, kinds.Either):
+        return [value for option in kind.options for value in _values(option)]
+    if isinstance(kind, kinds.Exactly):
+        return ["null" if choice is None else str(choice) for choice in kind.choices]
+    return ["true", "false"] if kind.text == "true or false" else []
+
+
+def _config_names(word: str, before: Sequence[str]) -> list[str]:
+    available = groups.groups(groups.search_dirs(_option(before, "--config-dir")))
+    return _starting(word, available.get(before[0], {}) if before else [*available, "run"])
+
+
+def _option(words: Sequence[str], name: str) -> str | None:
+    return next((after for word, after in zip(words, words[1:], strict=False) if word == name), None)
+
+
+def _paths(word: str, *, directories: bool) -> list[str]:
+    folder, start = os.path.split(word)
+    try:
+        entries = sorted(Path(folder or ".").iterdir())
+    except OSError:
+        return []
+    found = [entry for entry in entries if entry.name.startswith(start) and not entry.name.startswith(".")]
+    return [
+        os.path.join(folder, entry.name) + ("/" if entry.is_dir() else "")
+        for entry in found
+        if entry.is_dir() or not directories
+    ]
+
+
+def _starting(word: str, choices: Iterable[str]) -> list[str]:
+    return sorted({choice for choice in choices if choice.startswith(word)})
