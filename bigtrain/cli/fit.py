@@ -38,16 +38,18 @@ def run(
 
     from bigtrain.cli import report
     from bigtrain.tracking.console import Console
-    from bigtrain.train.prepare import prepare
+    from bigtrain.train.prepare import converter, prepare
 
     console = Console()
+    if existing is not None and not dry_run:
+        steps = converter(checked.run, len(dataset.splits["train"]))[0].steps
+        if _finished(existing, steps, console, as_json=as_json):
+            return
     with console.waiting("compiling"):
         ready = prepare(checked, trusted, dataset)
     console.table(report.summary(ready, checked, path))
     if dry_run:
         report.dry_run(ready, as_json=as_json)
-        return
-    if existing is not None and _finished(existing, ready, console, as_json=as_json):
         return
     directory = existing or RunDirectory.create(path, to_yaml(composed.written), composed.overrides)
     _train(ready, checked, trusted, directory, console, as_json=as_json)
@@ -87,15 +89,17 @@ def _check_loggers(checked: Checked, trusted: Trust) -> None:
         resolve(node, trusted)
 
 
-def _finished(existing: RunDirectory, ready: Prepared, console: Console, *, as_json: bool) -> bool:
-    """Answers for a run that has nothing left to do."""
-    from bigtrain.cli import report
+def _finished(existing: RunDirectory, steps: int, console: Console, *, as_json: bool) -> bool:
+    """Answers for a run that has nothing left to do, and refuses to train one for fewer steps than it has done."""
     from bigtrain.checkpoint import Checkpoints
+    from bigtrain.cli import report
 
-    result, steps = existing.result(), Checkpoints(existing.checkpoints).steps()
-    if result is None or not steps or steps[-1] < ready.lengths.steps:
+    done = max(Checkpoints(existing.checkpoints).steps(), default=0)
+    if done > steps:
+        raise ConfigError("steps", f"{steps:,} is less than the {done:,} steps that {existing.path} has done")
+    result = existing.result()
+    if result is None or result.get("steps") != steps or done != steps:
         return False
-    done = steps[-1]
     console.say(f"{existing.path} is finished: {done:,} steps. To train it further:", style="bold")
     console.say(f"  bigtrain fit run_dir={existing.path} steps={2 * done}")
     report.result(result, as_json=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ def search_dirs(config_dir: str | Path | None = None) -> tuple[Path, ...]:
         return (builtin_dir(),)
     folder = Path(config_dir).expanduser().resolve()
     if not folder.is_dir():
-        raise ConfigError("--config-dir", f"there is no folder {str(config_dir)!r}")
+        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        allowed = "a folder with config groups: model/, data/, experiment/, …"
+        raise ConfigError("--config-dir", f"{str(config_dir)!r}: {problem}", allowed=allowed)
     return (folder, builtin_dir())
 
 
@@ -58,20 +60,46 @@ class Choice:
 
 @functools.cache
 def describe(group: str, name: str, path: Path) -> Choice:
-    """Reads one choice; a YAML that can't be read is a `ConfigError` that names the file."""
-    import yaml
-
-    text = path.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), f"no valid YAML: {' '.join(str(error).split())}") from error
+    """Reads one choice; a file that is no table in YAML is a `ConfigError` that names it."""
+    text, values = _table(path)
     comments = [line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")]
     comment = next((line for line in comments if line and not line.startswith("@package")), "")
     callee = None
-    if isinstance(values, dict) and isinstance(values.get("_target_"), str):
+    if isinstance(values.get("_target_"), str):
         try:
             callee = signature.read(values["_target_"])
         except signature.TargetError as error:
             comment = f"(can't be read: {error})"
-    return Choice(group, name, path, values if isinstance(values, dict) else {}, comment, callee)
+    return Choice(group, name, path, values, comment, callee)
+
+
+def callees(group: str, choices: Mapping[str, Path]) -> Iterator[tuple[str, signature.Callee]]:
+    """What each choice of a group builds; files that can't be read are left out, since this serves suggestions."""
+    for name, path in choices.items():
+        try:
+            callee = describe(group, name, path).callee
+        except ConfigError:
+            continue
+        if callee:
+            yield name, callee
+
+
+def _table(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a config file and the table it holds."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is no UTF-8 text: byte {error.start}") from error
+    except OSError as error:
+        raise ConfigError(str(path), f"can't be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(str(path), f"is no valid YAML: {where}{problem}") from error
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(str(path), f"holds a {type(values).__name__}", allowed="a table of key: value")
+    return text, values or {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import math
+import sys
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -56,6 +58,8 @@ class Number(Kind):
             raise Mismatch(self.text)
         if value != value or not self.bounds.admits(value):
             raise Mismatch(self.text)
+        if abs(value) > sys.float_info.max and not math.isinf(value):  # an integer of 400 digits
+            raise Mismatch(self.text)
         return int(value) if self.integer else float(value)
 
 
@@ -108,7 +112,10 @@ class Many(Kind):
             raise Mismatch(self.text)
         if self.length is not None and len(value) != self.length:
             raise Mismatch(self.text)
-        return tuple(self.item.convert(item) for item in value)
+        try:
+            return tuple(self.item.convert(item) for item in value)
+        except Mismatch as mismatch:
+            raise Mismatch(self.text) from mismatch
 
 
 @dataclass(frozen=True)

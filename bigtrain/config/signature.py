@@ -10,11 +10,13 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.machinery
-import sys
-from dataclasses import dataclass, field
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bigtrain.config import kinds
+from bigtrain.config.errors import did_you_mean
 
 REQUIRED = object()
 
@@ -62,42 +64,62 @@ def read(target: str) -> Callee:
     return _find(target, module, rest, depth=0)
 
 
+def installed(package: str) -> bool:
+    """Whether a top-level package or module can be imported; it isn't."""
+    return _spec(package) is not None
+
+
 def _find(target: str, path: Path, names: tuple[str, ...], depth: int) -> Callee:
     if depth > 8:
         raise TargetError(f"{target}: too many re-exports")
     if not names:
         raise TargetError(f"{target} is a module, not a class or function")
-    tree = _tree(path)
     name = names[0]
-    for node in reversed(tree.body):
+    for node in reversed(list(_statements(path))):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name and len(names) == 1:
-            return _described(target, path, node)
+            return _described(target, path, node, depth)
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return _followed(target, path, node, (alias.name, *names[1:]), depth)
+                    return _find(target, *_source(path, node, (alias.name, *names[1:])), depth + 1)
         if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
             if any(isinstance(item, ast.Name) and item.id == name for item in node.targets):
                 return _find(target, path, (*ast.unparse(node.value).split("."), *names[1:]), depth + 1)
-    raise TargetError(f"{path.name} defines no {'.'.join(names)!r}")
+    raise _undefined(path, names)
 
 
-def _followed(target: str, path: Path, node: ast.ImportFrom, names: tuple[str, ...], depth: int) -> Callee:
-    if node.level:  # from . import x
-        package = path.parent
-        for _ in range(node.level - 1):
-            package = package.parent
-        parts = node.module.split(".") if node.module else []
-        module, rest = _descend(package, (*parts, *names))
-    else:
+def _undefined(path: Path, names: tuple[str, ...]) -> TargetError:
+    """The error for a name that a module lacks, with the nearest of those it has."""
+    near = {node.name for node in _statements(path) if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    if path.name == "__init__.py":
+        near |= {item.stem for item in path.parent.glob("*.py")} - {"__init__"}
+    close = did_you_mean(names[0], sorted(near))
+    module = path.parent.name if path.name == "__init__.py" else path.name
+    return TargetError(f"{module} has no {'.'.join(names)!r}" + (f"; {close}" if close else ""))
+
+
+def _source(path: Path, node: ast.ImportFrom, names: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """The file that an import statement takes a name from, and what is left of the name."""
+    if not node.level:
         module, _, rest = _split_module(".".join((node.module or "", *names)))
-    return _find(target, module, rest, depth + 1)
+        return module, rest
+    package = path.parent  # from . import x
+    for _ in range(node.level - 1):
+        package = package.parent
+    return _descend(package, (*(node.module.split(".") if node.module else ()), *names))
+
+
+def _spec(package: str) -> importlib.machinery.ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(package)  # of a top-level name: imports nothing, and sees editable installs
+    except ValueError:  # a module without a spec, such as __main__
+        return None
 
 
 def _split_module(target: str) -> tuple[Path, str, tuple[str, ...]]:
     """The file of the deepest module in a dotted path, the package's name, and the names left over."""
     top, *rest = target.split(".")
-    spec = importlib.machinery.PathFinder.find_spec(top, sys.path)
+    spec = _spec(top)
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise TargetError(f"no package named {top!r} is installed")
     if spec.submodule_search_locations:
@@ -117,6 +139,16 @@ def _descend(folder: Path, names: tuple[str, ...]) -> tuple[Path, tuple[str, ...
     return folder / "__init__.py", names
 
 
+def _statements(path: Path) -> Iterator[ast.stmt]:
+    """The statements of a module, those under a top-level `if` or `try` included."""
+    waiting: list[ast.stmt] = list(reversed(_tree(path).body))
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, (ast.If, ast.Try)):
+            waiting.extend(reversed([*node.body, *node.orelse]))
+
+
 @functools.cache
 def _tree(path: Path) -> ast.Module:
     if path.suffix != ".py":
@@ -127,7 +159,7 @@ def _tree(path: Path) -> ast.Module:
         raise TargetError(f"{path} can't be read as Python: {error}") from error
 
 
-def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef) -> Callee:
+def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef, depth: int) -> Callee:
     doc = ast.get_docstring(node) or ""
     if isinstance(node, ast.FunctionDef):
         parameters, is_open = _arguments(node, path, skip_self=False)
@@ -142,16 +174,34 @@ def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef) ->
         and isinstance(item.value, ast.Constant)
     }
     init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+    parent = None if init else _parent(path, node, depth)
     if init is not None:
         parameters, is_open = _arguments(init, path, skip_self=True)
         doc = doc + "\n\n" + (ast.get_docstring(init) or "")
     else:
-        parameters, is_open = _fields(node, path), not _is_dataclass(node)
+        own = _fields(node, path) if _has_fields(node) else {}
+        parameters = {**(parent.parameters if parent else {}), **own}
+        is_open = parent.open if parent else not _has_fields(node)
+    constants = {**(parent.constants if parent else {}), **constants}
     return Callee(target, path, True, _documented(parameters, doc), is_open, node.name, bases, doc, constants)
 
 
-def _is_dataclass(node: ast.ClassDef) -> bool:
-    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+def _parent(path: Path, node: ast.ClassDef, depth: int) -> Callee | None:
+    """The class whose constructor a class without one inherits, where its source can be found."""
+    for base in node.bases:
+        try:
+            found = _find(ast.unparse(base), path, tuple(ast.unparse(base).split(".")), depth + 1)
+        except TargetError:
+            continue  # `nnx.Module`, `Protocol`: no constructor that takes fields
+        if found.is_class:
+            return found
+    return None
+
+
+def _has_fields(node: ast.ClassDef) -> bool:
+    """Whether a constructor is made from the annotated names: a dataclass, or a named tuple."""
+    made_by = (*(ast.unparse(item) for item in node.decorator_list), *(ast.unparse(base) for base in node.bases))
+    return any("dataclass" in item or item.endswith("NamedTuple") for item in made_by)
 
 
 def _fields(node: ast.ClassDef, path: Path) -> dict[str, Parameter]:
@@ -193,14 +243,16 @@ def _alias(path: Path, name: str) -> ast.expr | None:
 
 
 def _assigned(path: Path, names: tuple[str, ...]) -> ast.expr | None:
-    for node in _tree(path).body:
+    for node in _statements(path):
         if isinstance(node, ast.Assign) and len(names) == 1:
             if any(isinstance(item, ast.Name) and item.id == names[0] for item in node.targets):
                 return node.value
-        if isinstance(node, ast.ImportFrom) and not node.level:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == names[0]:
+            return node.value if len(names) == 1 else None
+        if isinstance(node, ast.ImportFrom) and node.module != "typing":
             for alias in node.names:
-                if (alias.asname or alias.name) == names[0] and node.module != "typing":
-                    module, _, rest = _split_module(".".join((node.module or "", alias.name, *names[1:])))
+                if (alias.asname or alias.name) == names[0]:
+                    module, rest = _source(path, node, (alias.name, *names[1:]))
                     return _assigned(module, rest) if rest else None
     return None
 
@@ -221,7 +273,5 @@ def _documented(parameters: dict[str, Parameter], doc: str) -> dict[str, Paramet
             current = texts.setdefault(name.split(" ")[0], [text.strip()])
         elif inside and current is not None:
             current.append(words)
-    return {
-        name: Parameter(name, item.kind, item.default, item.annotation, " ".join(" ".join(texts.get(name, [])).split()))
-        for name, item in parameters.items()
-    }
+    said = {name: " ".join(" ".join(lines).split()) for name, lines in texts.items()}
+    return {name: replace(item, doc=said.get(name, item.doc)) for name, item in parameters.items()}

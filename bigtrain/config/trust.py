@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bigtrain.config import signature
 from bigtrain.config.errors import ConfigError
 
 BUILTIN = ("bigtrain", "flax", "optax")
@@ -23,15 +24,22 @@ class Trust:
     packages: frozenset[str] = frozenset(BUILTIN)
 
     @classmethod
-    def of(cls, *extra: Iterable[str]) -> Trust:
+    def of(cls, trust: Iterable[str] = (), plugins: Iterable[str] = ()) -> Trust:
         """The built-in packages and the user's own; the working directory becomes importable for the latter."""
-        names = {name for group in extra for name in group}
-        for name in names:
+        named = [*(("--trust", name) for name in trust), *(("plugins", name) for name in plugins)]
+        if named and "" not in sys.path:
+            sys.path.append("")  # last: a file of the working directory must not stand in for an installed module
+        for path, name in named:
             if not name.isidentifier():
-                raise ConfigError("plugins", f"{name!r} is no package name", allowed="top-level packages, e.g. mypkg")
-        if names and "" not in sys.path:
-            sys.path.insert(0, "")
-        return cls(frozenset(BUILTIN) | names)
+                raise ConfigError(path, f"{name!r} is no package name", allowed="top-level packages, e.g. mypkg")
+            if not signature.installed(name):
+                hint = "run in the folder that holds it, or install it"
+                raise ConfigError(path, f"there is no package {name!r}", hint=hint)
+        return cls(frozenset(BUILTIN) | {name for _, name in named})
+
+    def contains(self, found: object) -> bool:
+        """Whether an object was defined in one of the packages."""
+        return (getattr(found, "__module__", None) or "").split(".")[0] in self.packages
 
     def check_name(self, path: str, target: str) -> None:
         """Refuses a target outside the list by its name alone, before anything is imported."""
@@ -46,8 +54,8 @@ class Trust:
 
         `bigtrain.x.os.system` starts with an allowed name: only the object knows where it comes from.
         """
-        module = getattr(found, "__module__", None) or ""
-        if not (inspect.isclass(found) or inspect.isfunction(found)) or module.split(".")[0] not in self.packages:
-            raise ConfigError(
-                path, f"{target!r} may not be built: it is {type(found).__name__} of {module or 'unknown'}"
-            )
+        if not (inspect.isclass(found) or inspect.isfunction(found)) or not self.contains(found):
+            where = getattr(found, "__module__", None) or "no module"
+            problem = f"{target!r} may not be built: it is a {type(found).__name__} of {where}"
+            allowed = "classes and functions of " + ", ".join(sorted(self.packages))
+            raise ConfigError(path, problem, allowed=allowed)

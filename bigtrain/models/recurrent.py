@@ -75,7 +75,7 @@ class RecurrentLayer(nnx.Module):
             segments: numbers the sequences packed into a row; the state restarts at zero where it changes.
         """
         projected = self.project(inputs).swapaxes(0, 1)  # [T, B, G]: scanned over the leading dimension
-        starts = None if segments is None else _starts(segments, self.reverse).T
+        starts = None if segments is None else _starts(segments, valid, self.reverse).T
         carry = self.initial(inputs.shape[0], inputs.dtype)
 
         def body(carry: Carry, xs: tuple[jax.Array, jax.Array | None, jax.Array | None]) -> tuple[Carry, jax.Array]:
@@ -92,8 +92,9 @@ class RecurrentLayer(nnx.Module):
         return hidden.swapaxes(0, 1), carry[0]
 
 
-def _starts(segments: Int[Array, "B T"], reverse: bool) -> Bool[Array, "B T"]:
-    """Where a new segment begins, seen in the direction of reading."""
+def _starts(segments: Int[Array, "B T"], valid: Bool[Array, "B T"] | None, reverse: bool) -> Bool[Array, "B T"]:
+    """Where a new segment begins, seen in the direction of reading; never in steps that don't exist."""
     changes = segments[:, 1:] != segments[:, :-1]
     edge = jnp.zeros_like(changes[:, :1])
-    return jnp.concatenate([changes, edge] if reverse else [edge, changes], axis=1)
+    starts = jnp.concatenate([changes, edge] if reverse else [edge, changes], axis=1)
+    return starts if valid is None else starts & valid

@@ -56,14 +56,15 @@ class RNN(nnx.Module):
             raise ConfigError(
                 "model.output", f"{output!r} does not fit targets of shape {list(shape)}", hint="use auto"
             )
-        predicts_next = spec.targets is not None and spec.targets.kind == "tokens"
+        tokens = len(spec.vocabulary or ()) if spec.inputs.kind == "tokens" else 0
+        predicts_next = tokens > 0 and spec.targets is not None and spec.targets.kind == "tokens"
         if bidirectional and predicts_next:
             raise ConfigError("model.bidirectional", "a language model must not read what it has to predict")
         outputs = output_size(spec, "RNN")
-        if self.per_step and not predicts_next:
-            outputs = max(1, outputs // spec.inputs.shape[0]) if spec.targets.kind == "real" else outputs  # type: ignore[union-attr]
-        self.embed = nnx.Embed(len(spec.vocabulary or ()), embedding, rngs=rngs) if spec.vocabulary else None
-        features = embedding if spec.vocabulary else math.prod(spec.inputs.shape[1:])
+        if self.per_step and spec.targets.kind == "real":  # type: ignore[union-attr]
+            outputs = max(1, outputs // spec.inputs.shape[0])
+        self.embed = nnx.Embed(tokens, embedding, rngs=rngs) if tokens else None
+        features = embedding if tokens else math.prod(spec.inputs.shape[1:])
         self.forward = _stack(features, width, layers, cell, bidirectional, reverse=False, rngs=rngs)
         self.backward = _stack(features, width, layers, cell, True, reverse=True, rngs=rngs) if bidirectional else None
         self.dropout = Dropout(dropout, rngs=rngs)

@@ -34,7 +34,7 @@ class Recipe:
     treedefs: tuple[Any, Any, Any, Any]
     names: tuple[tuple[str, ...], ...]  # of params, hyperparameters, random streams, rest
     fields: tuple[str, ...]  # the constructor's argument behind each hyperparameter
-    stream_types: tuple[str, ...]
+    streams: tuple[tuple[str, tuple[int, ...]], ...]  # type and shape: layers made by `nnx.vmap` have a stack of keys
 
     def merge(self, parts: Parts, numbers: Mapping[str, Any], key: jax.Array, *, training: bool) -> nnx.Module:
         """The model as an object, in training or evaluation mode.
@@ -49,7 +49,7 @@ class Recipe:
         leaves = (
             [parts.params[name] for name in params],
             [jnp.asarray(numbers[field], jnp.float32) for field in self.fields],
-            [self._stream(index, kind, key) for index, kind in enumerate(self.stream_types)],
+            [self._stream(key, index, *stream) for index, stream in enumerate(self.streams)],
             [parts.rest[name] for name in rest],
         )
         states = [jax.tree.unflatten(treedef, part) for treedef, part in zip(self.treedefs, leaves, strict=True)]
@@ -58,13 +58,20 @@ class Recipe:
         return model
 
     def parts(self, model: nnx.Module) -> Parts:
-        """The arrays of a model that this recipe made, for instance after its statistics changed."""
+        """The arrays of a model that this recipe made, for instance after its statistics changed.
+
+        What a call adds to the model (`sow`) isn't part of it: the arrays are the same before and after every step.
+        """
         _, params, _, _, rest = nnx.split(model, nnx.Param, Hyperparameter, nnx.RngState, ...)
-        return Parts(_flat(params), _flat(rest))
+        arrays = _flat(rest)
+        return Parts(_flat(params), {name: arrays[name] for name in self.names[3]})
 
     @staticmethod
-    def _stream(index: int, kind: str, key: jax.Array) -> jax.Array:
-        return jax.random.fold_in(key, index) if kind == "RngKey" else jnp.zeros((), jnp.uint32)
+    def _stream(key: jax.Array, index: int, kind: str, shape: tuple[int, ...]) -> jax.Array:
+        if kind == "RngCount":
+            return jnp.zeros(shape, jnp.uint32)
+        own = jax.random.fold_in(key, index)
+        return jax.random.split(own, shape) if shape else own
 
 
 def split(model: nnx.Module) -> tuple[Recipe, Parts]:
@@ -74,8 +81,8 @@ def split(model: nnx.Module) -> tuple[Recipe, Parts]:
     names = tuple(tuple(_dotted(path) for path, _ in entries) for entries in flat)
     treedefs = tuple(jax.tree.structure(state) for state in states)
     fields = tuple(variable.field for _, variable in flat[1])
-    types = tuple(type(variable).__name__ for _, variable in flat[2])
-    return Recipe(graphdef, treedefs, names, fields, types), Parts(_flat(states[0]), _flat(states[3]))  # type: ignore[arg-type]
+    streams = tuple((type(variable).__name__, variable.get_value().shape) for _, variable in flat[2])
+    return Recipe(graphdef, treedefs, names, fields, streams), Parts(_flat(states[0]), _flat(states[3]))  # type: ignore[arg-type]
 
 
 def _flat(state: nnx.State) -> Arrays:

@@ -20,7 +20,7 @@ from bigtrain.config.trust import Trust
 from bigtrain.optim.schedule import Shape
 
 Numbers = Mapping[str, Any]
-_NOT_TRACEABLE = (jax.errors.ConcretizationTypeError, TypeError, ConfigError)
+_NOT_TRACEABLE = (jax.errors.ConcretizationTypeError, TypeError, ValueError, ConfigError)
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,13 @@ class Chain:
 
     def learning_rate(self, numbers: Numbers, step: jax.Array) -> jax.Array:
         """The learning rate at a step, in the optimizer's own units."""
-        return self.shape(numbers)(step) * numbers.get("optimizer.learning_rate", 1.0)
+        rate = self._rate(numbers)
+        return self.shape(numbers)(step) * (1.0 if rate is None else rate)
 
     def transformation(self, numbers: Numbers) -> optax.GradientTransformationExtraArgs:
         """The transformation for these numbers, which may be traced values."""
         node = config_numbers.fill(self.optimizer, numbers)
-        rate = node.arguments.get("learning_rate")
+        rate = self._rate(numbers)
         if rate is not None:
             shape = self.shape(numbers)
             node = dataclasses.replace(
@@ -62,11 +63,20 @@ class Chain:
         return optax.with_extra_args_support(rule)
 
     def traceable(self, numbers: Mapping[str, float]) -> dict[str, float]:
-        """The optimizer's numbers that may be traced; Optax rules that branch on one keep it as a constant."""
+        """The optimizer's numbers that may be traced; Optax rules that branch on one keep it as a constant.
+
+        Raises `ConfigError` for a rule that asks for more than gradients and parameters, such as the loss itself.
+        """
         own = {path: value for path, value in numbers.items() if path.startswith("optimizer.")}
-        if self._traces(numbers, own):
+        if self._refusal(numbers, own) is None:
             return dict(numbers)
-        constant = {path for path, value in own.items() if not self._traces(numbers, {path: value})}
+        constant = {path for path, value in own.items() if self._refusal(numbers, {path: value}) is not None}
+        refusal = self._refusal(numbers, {path: value for path, value in own.items() if path not in constant})
+        if isinstance(refusal, ConfigError):
+            raise refusal
+        if refusal is not None:
+            problem = f"{self.optimizer.callee.target!r} can't be used: {refusal}"
+            raise ConfigError("optimizer._target_", problem, hint="a rule may use gradients and parameters only")
         return {path: value for path, value in numbers.items() if path not in constant}
 
     def check_freeze(self, names: list[str]) -> None:
@@ -77,7 +87,15 @@ class Chain:
                     "freeze", f"{pattern!r} matches no parameter", allowed=names[:20], hint=did_you_mean(pattern, names)
                 )
 
-    def _traces(self, numbers: Mapping[str, float], traced: Mapping[str, float]) -> bool:
+    def _rate(self, numbers: Numbers) -> Any:
+        """The learning rate as given, or the rule's own default where that is a number."""
+        node = config_numbers.fill(self.optimizer, numbers)
+        parameter = node.callee.parameters.get("learning_rate")
+        default = parameter.default if parameter and isinstance(parameter.default, (int, float)) else None
+        return node.arguments.get("learning_rate", default)
+
+    def _refusal(self, numbers: Mapping[str, float], traced: Mapping[str, float]) -> Exception | None:
+        """Why a step can't be compiled with these numbers traced and the others constant; None when it can."""
         params = {"kernel": jnp.zeros((4, 4)), "bias": jnp.zeros(4)}
         constants = {
             path: value for path, value in numbers.items() if path not in traced and not path.startswith("optimizer.")
@@ -90,9 +108,9 @@ class Chain:
 
         try:
             jax.eval_shape(once, {path: jnp.float32(value) for path, value in traced.items()})
-        except _NOT_TRACEABLE:
-            return not traced
-        return True
+        except _NOT_TRACEABLE as error:
+            return error
+        return None
 
     def _labels(self, params: Mapping[str, jax.Array]) -> dict[str, str]:
         return {name: "freeze" if self._frozen(name) else "train" for name in params}
@@ -102,5 +120,9 @@ class Chain:
 
 
 def decays(params: Mapping[str, jax.Array]) -> dict[str, bool]:
-    """Which parameters are decayed: matrices; biases, norms and other vectors are not."""
-    return {name: value.ndim >= 2 for name, value in params.items()}
+    """Which parameters are decayed: matrices; biases, norms and other vectors are not.
+
+    A tree map, because a rule that splits the parameters (muon, freezing) leaves an empty node where one isn't its own.
+    """
+    mask: dict[str, bool] = jax.tree.map(lambda value: value.ndim >= 2, dict(params))
+    return mask

@@ -33,7 +33,7 @@ def cosine(*, total_steps: float, warmup: Steps = 0, end: Fraction = 0.0) -> Sha
     Args:
         total_steps: steps of the run.
         warmup: how long the rate grows linearly from 0 to its full value.
-        end: the factor at the last step.
+        end: the factor when the last step has been taken.
     """
     curve = optax.cosine_decay_schedule(1.0, decay_steps=1, alpha=end)
     return lambda step: _warm(step, warmup) * curve(_fraction(step, warmup, total_steps))
@@ -45,7 +45,7 @@ def linear(*, total_steps: float, warmup: Steps = 0, end: Fraction = 0.0) -> Sha
     Args:
         total_steps: steps of the run.
         warmup: how long the rate grows linearly from 0 to its full value.
-        end: the factor at the last step.
+        end: the factor when the last step has been taken.
     """
     curve = optax.linear_schedule(1.0, end, transition_steps=1)
     return lambda step: _warm(step, warmup) * curve(_fraction(step, warmup, total_steps))
@@ -58,7 +58,7 @@ def wsd(*, total_steps: float, warmup: Steps = 0, decay: Steps = "20%", end: Fra
         total_steps: steps of the run.
         warmup: how long the rate grows linearly from 0 to its full value.
         decay: how long the final decay takes.
-        end: the factor at the last step.
+        end: the factor when the last step has been taken.
     """
     curve = optax.linear_schedule(1.0, end, transition_steps=1)
     return lambda step: _warm(step, warmup) * curve(_fraction(step, total_steps - decay, total_steps))

@@ -26,9 +26,11 @@ class TensorBoard:
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=purge, filename_suffix=suffix)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """See `Logger`."""
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+        """See `Logger`; one event for all numbers of a step, which costs a fifth of an event for each."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._writer.file_writer.add_summary(Summary(value=values), step)
 
     def close(self) -> None:
         """See `Logger`."""

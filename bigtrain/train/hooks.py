@@ -82,31 +82,43 @@ def diverged(step: int) -> RunError:
 
 @dataclass
 class Log:
-    """Writes the mean of each metric since the last line to every logger."""
+    """Writes the mean of each metric since the last line to every logger.
+
+    A line is written once the next dispatch is under way: fetching and formatting it costs the device nothing.
+    """
 
     every: int
     loggers: Sequence[Logger]
     examples_a_step: int
     steps_per_epoch: float
     window: Window = field(default_factory=Window)
+    _due: int | None = None
     _clock: float = field(default_factory=time.perf_counter)
     _steps: int = 0
 
     def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
-        """Keeps the states, without waiting for them."""
+        """Writes the line that is due, and keeps the new states without waiting for them."""
+        self.flush()
         self.window.pending.append((dispatch, metrics))
         self._steps += dispatch.number
 
     def __call__(self, step: int, state: TrainState) -> None:
-        """One line of training metrics."""
+        """A line is due."""
+        self._due = step
+
+    def flush(self) -> None:
+        """Writes the line that is due, if one is."""
+        if self._due is None:
+            return
+        step, self._due = self._due, None
         self.window.drain()
         now = time.perf_counter()
         rate = self._steps * self.examples_a_step / max(now - self._clock, 1e-9)
         self._clock, self._steps = now, 0
         scalars = {f"train/{name}": value for name, value in self.window.means().items()}
-        epoch = step / self.steps_per_epoch
+        scalars |= {"epoch": step / self.steps_per_epoch, "examples_per_second": rate}
         for logger in self.loggers:
-            logger.log(step, {**scalars, "epoch": epoch, "examples_per_second": rate})
+            logger.log(step, scalars)
 
     def restart_clock(self) -> None:
         """Time spent in other hooks is not time spent training."""
@@ -125,6 +137,7 @@ class Evaluate(Silent):
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Evaluates, logs, and leaves the scores for the checkpoint hook."""
+        self.log.flush()
         result = self.score(state)
         if not all(math.isfinite(value) for value in result.values()):
             raise diverged(step)
@@ -168,6 +181,7 @@ class Save(Silent):
 
     def save(self, step: int, state: TrainState) -> None:
         """Saves the state and the log window in flight; a state with a loss that is not finite is never saved."""
+        self.log.flush()
         self.log.window.drain()
         meta: dict[str, Any] = {"scores": self.scores.get(step), "window": self.log.window.sums}
         self.checkpoints.save(step, state.as_dict(), meta)

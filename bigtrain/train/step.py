@@ -54,24 +54,40 @@ def mean_gradient(
         accumulate: microbatches, one after the other; activations of only one are in memory.
     """
 
-    def summed(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
+    def loss_of(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Mean, tuple[Metrics, Arrays]]:
         parts = Parts(cast(params, dtype), rest)
         loss, metrics, rest = elements(recipe, task, numbers, parts, batch, key, training=True)
-        return loss.total, ({"loss": loss, **metrics}, rest)
+        return loss, ({"loss": loss, **metrics}, rest)
+
+    def whole(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
+        """The batch in one piece: dividing the loss instead of the gradient saves a pass over the parameters."""
+
+        def mean(params: Arrays) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
+            loss, aux = loss_of(params, rest, batch, key)
+            return loss.total * _inverse(loss.weight), aux
+
+        grads, (metrics, new_rest) = jax.grad(mean, has_aux=True)(params)
+        return grads, new_rest, metrics
 
     def microbatch(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
-        grads, (metrics, rest) = jax.grad(summed, has_aux=True)(params, rest, batch, key)
-        return grads, rest, metrics
+        def total(params: Arrays) -> tuple[jax.Array, tuple[Metrics, Arrays]]:
+            loss, aux = loss_of(params, rest, batch, key)
+            return loss.total, aux
 
-    def gradient(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
-        if accumulate == 1:
-            grads, rest, metrics = microbatch(params, rest, batch, key)
-        else:
-            grads, rest, metrics = _accumulated(microbatch, accumulate)(params, rest, batch, key)
-        scale = 1.0 / jnp.maximum(metrics["loss"].weight, 1e-38)
+        grads, (metrics, new_rest) = jax.grad(total, has_aux=True)(params)
+        return grads, new_rest, metrics
+
+    def pieces(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
+        grads, rest, metrics = _accumulated(microbatch, accumulate)(params, rest, batch, key)
+        scale = _inverse(metrics["loss"].weight)
         return jax.tree.map(lambda leaf: leaf * scale, grads), rest, metrics
 
-    return gradient
+    return whole if accumulate == 1 else pieces
+
+
+def _inverse(weight: jax.Array) -> jax.Array:
+    """1 / weight; a batch in which nothing counts has a gradient of zero."""
+    return 1.0 / jnp.maximum(weight, 1e-38)
 
 
 def _accumulated(microbatch: Gradient, number: int) -> Gradient:

@@ -1,0 +1,157 @@
+"""How much `bigtrain fit` costs beside a bare hand-written scan of the same step.
+
+The workload is W1: an MLP 784-64-64-10 with Adam, batch 32, on 60,000 examples that stay on the device. Both sides do
+the same mathematics on batches of the same kind; bigtrain's side is the loop that `bigtrain fit` runs, with metrics,
+loggers and progress on (checkpoints and evaluation happen outside of the measured stretch on both sides: neither is
+part of a training step). The two are timed in turn and the ratio is taken pair by pair, since machines are noisy.
+
+    python scripts/bench_fit.py --pairs 9 --steps 4000
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bigtrain.cli.fit import understood
+from bigtrain.data.load import load_data
+from bigtrain.tracking.console import Console
+from bigtrain.train import hooks
+from bigtrain.train.fit import Start, assemble
+from bigtrain.train.interrupt import Requests
+from bigtrain.train.loop import train
+from bigtrain.train.pace import Pace
+from bigtrain.train.prepare import prepare
+
+WIDTHS, BATCH, SCANNED = (64, 64), 32, 32
+
+
+def write_data(folder: Path) -> Path:
+    """60,000 random examples of the shape of MNIST, f32, and 1,000 for validation."""
+    rng = np.random.default_rng(0)
+    path = folder / "w1.npz"
+    np.savez(
+        path,
+        x_train=rng.random((60_000, 784), np.float32), y_train=rng.integers(0, 10, 60_000, np.int32),
+        x_val=rng.random((1_000, 784), np.float32), y_val=rng.integers(0, 10, 1_000, np.int32),
+        x_test=rng.random((1_000, 784), np.float32), y_test=rng.integers(0, 10, 1_000, np.int32),
+    )  # fmt: skip
+    return path
+
+
+def bigtrain_side(data: Path, folder: Path, steps: int) -> Callable[[], float]:
+    """Seconds a step of the real loop, with the loggers that a run has by default."""
+    overrides = [
+        "data=npz", f"data.path={data}", f"model.widths=[{WIDTHS[0]},{WIDTHS[1]}]", f"batch_size={BATCH}",
+        f"steps={steps}", f"run_dir={folder / 'run'}",
+    ]  # fmt: skip
+    _, checked, trusted = understood(overrides, None, [])
+    ready = prepare(checked, trusted, load_data(checked, trusted))
+    numbers = ready.program.numbers(ready.values)
+
+    def once() -> float:
+        from bigtrain.checkpoint import Checkpoints
+        from bigtrain.config.build import build
+        from bigtrain.run.directory import RunDirectory
+
+        with tempfile.TemporaryDirectory() as name:
+            directory = RunDirectory(Path(name))
+            loggers = [build(node, trusted, directory=directory.path, resumed=None) for node in checked.loggers.values()]
+            start = Start(ready.program.init(numbers), 0, {})
+            checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
+            console = Console(quiet=True)
+            parts = assemble(ready, start, numbers, checkpoints, [*loggers, console], console, directory, Requests())
+            measured = [part for part in parts if not isinstance(part, (hooks.Evaluate, hooks.Save))]
+            jax.block_until_ready(start.state)
+            begun = time.perf_counter()
+            train(
+                ready.program, ready.placement, measured, start.state, numbers,
+                start=0, steps=steps, pace=Pace(ready.placement.capacity),
+            )  # fmt: skip
+            seconds = time.perf_counter() - begun
+            for logger in loggers:
+                logger.close()
+        return seconds / steps
+
+    return once
+
+
+def bare_side(data: Path, steps: int) -> Callable[[], float]:
+    """Seconds a step of a hand-written `lax.scan` over 32 steps, with the loss of every step returned."""
+    with np.load(data) as arrays:
+        inputs, labels = jnp.asarray(arrays["x_train"]), jnp.asarray(arrays["y_train"])
+    rule = optax.adam(1e-3)
+    sizes = (784, *WIDTHS, 10)
+
+    def loss_of(params: list[tuple[jax.Array, jax.Array]], x: jax.Array, y: jax.Array) -> jax.Array:
+        for index, (kernel, bias) in enumerate(params):
+            x = x @ kernel + bias
+            x = jax.nn.relu(x) if index < len(params) - 1 else x
+        return optax.softmax_cross_entropy_with_integer_labels(x, y).mean()
+
+    def step(carry, indices):
+        params, state = carry
+        loss, grads = jax.value_and_grad(loss_of)(params, inputs[indices], labels[indices])
+        updates, state = rule.update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), loss
+
+    many = jax.jit(lambda carry, indices: jax.lax.scan(step, carry, indices), donate_argnums=0)
+    rng = np.random.default_rng(0)
+    order = np.concatenate([rng.permutation(60_000) for _ in range(-(-steps * BATCH // 60_000))]).astype(np.int32)
+    chunks = [order[at * BATCH : (at + SCANNED) * BATCH].reshape(SCANNED, BATCH) for at in range(0, steps, SCANNED)]
+
+    def fresh():
+        keys = jax.random.split(jax.random.key(0), len(sizes) - 1)
+        params = [
+            (jax.random.normal(key, shape) * shape[0] ** -0.5, jnp.zeros(shape[1]))
+            for key, shape in zip(keys, zip(sizes, sizes[1:], strict=False), strict=True)
+        ]
+        return params, rule.init(params)
+
+    jax.block_until_ready(many(fresh(), chunks[0]))
+
+    def once() -> float:
+        carry = fresh()
+        jax.block_until_ready(carry)
+        begun = time.perf_counter()
+        for chunk in chunks:
+            carry, _ = many(carry, chunk)
+        jax.block_until_ready(carry)
+        return (time.perf_counter() - begun) / (len(chunks) * SCANNED)
+
+    return once
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=9, help="how often each side is timed")
+    parser.add_argument("--steps", type=int, default=4096, help="optimizer steps a timing")
+    asked = parser.parse_args()
+    steps = asked.steps // SCANNED * SCANNED
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_data(folder)
+        ours, bare = bigtrain_side(data, folder, steps), bare_side(data, steps)
+        ours(), bare()  # warm
+        ratios, times = [], []
+        for _ in range(asked.pairs):
+            pair = ours(), bare()
+            ratios.append(pair[0] / pair[1])
+            times.append(pair)
+            print(f"bigtrain {pair[0] * 1e6:7.1f} µs/step   bare scan {pair[1] * 1e6:7.1f} µs/step   {ratios[-1]:.3f}")
+    middle = [statistics.median(side) * 1e6 for side in zip(*times, strict=True)]
+    print(f"median: bigtrain {middle[0]:.1f}, bare {middle[1]:.1f} µs/step; ratio of pairs {statistics.median(ratios):.3f}")
+    print(f"range of ratios {min(ratios):.3f} to {max(ratios):.3f}; jax {jax.__version__}, {jax.devices()[0].device_kind}")
+
+
+if __name__ == "__main__":
+    main()
