@@ -1,5 +1,64 @@
-"""What every test runs under: eight simulated devices on the CPU."""
+"""What every test runs under: eight simulated devices on the CPU, a cache of its own, and tiny runs to look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the compilation cache of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIGTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("BIGTRAIN_DEBUG", raising=False)
+        yield
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _trained(folder: Path, *overrides: str) -> Path:
+    from command import bigtrain
+
+    done = bigtrain("fit", "steps=3", "batch_size=16", "logger=jsonl", f"run_dir={folder}", *overrides)
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three steps: an MLP on the digits. Not to be written to."""
+    return _trained(tmp_path_factory.mktemp("runs") / "mlp", "model.widths=[8]")
+
+
+@pytest.fixture(scope="session")
+def trained_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VAE on the digits, after three steps."""
+    return _trained(tmp_path_factory.mktemp("runs") / "vae", "model=vae", "model.widths=[8]", "model.latent=2")
+
+
+@pytest.fixture(scope="session")
+def trained_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A character model, after three steps."""
+    text = tmp_path_factory.mktemp("text") / "abc.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    small = ("model=rnn", "model.width=8", "data=text", f"data.path={text}", "data.length=8")
+    return _trained(tmp_path_factory.mktemp("runs") / "text", *small)
+
+
+def pytest_configure() -> None:
+    """A test that starts a process gives it these devices too."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bigtrain.config.errors import BigtrainError
+
+
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE)
+"""Failures of the operating system that no program can prevent."""
 
 
 def main() -> int:
@@ -12,22 +21,41 @@ def main() -> int:
         from bigtrain.cli.complete import respond
 
         return respond(sys.argv[2:])
+    import typer
+
     from bigtrain.cli.app import app
     from bigtrain.config.errors import BigtrainError
 
+    usage_error = typer.BadParameter.__mro__[1]  # the base of all mistakes in arguments; Typer doesn't export it
     try:
-        app(prog_name="bigtrain")
+        code = app(sys.argv[1:] or ["--help"], prog_name="bigtrain", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except BigtrainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _told(error)
+    except usage_error as error:
+        from bigtrain.cli.usage import explained
+
+        return _told(explained(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _unexpected(error) if error.errno not in _OF_THE_MACHINE else _failed(error)
     except Exception as error:
         return _unexpected(error)
-    return 0
+
+
+def _told(error: BigtrainError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _failed(error: OSError) -> int:
+    """The disk or the machine gave out; no bug."""
+    print(f"error: {error.filename or 'the run'}: {error.strerror}", file=sys.stderr)
+    return 1
 
 
 def _unexpected(error: Exception) -> int:

@@ -30,6 +30,8 @@ def run(
     existing = RunDirectory(path) if RunDirectory.exists(path) else None
     if existing is not None and not dry_run:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
+    if existing is None:
+        RunDirectory.check_new(path)
     _check_loggers(checked, trusted)
 
     from bigtrain.data.load import load_data

@@ -38,7 +38,8 @@ def run(path: Path, wish: Wish, output: Path | None, *, checkpoint: str, as_json
     trained = load(path, checkpoint=checkpoint, trust=trust)
     if not isinstance(trained.task, Generative):
         name = type(trained.task).__name__
-        raise InputError(f"{path} was trained for {name}, which makes no samples; bigtrain predict applies it")
+        hint = "bigtrain predict applies it to inputs"
+        raise InputError(f"{path} was trained for {name}, which makes no samples\n  {hint}")
     if trained.spec.vocabulary is not None:
         _texts(trained, wish, output, as_json=as_json)
     else:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bigtrain.config import groups, kinds, schema, signature, trust
+from bigtrain.config import kinds, schema, signature, trust
+from bigtrain.config.duration import Duration
 from bigtrain.config.errors import ConfigError, nearest
+from bigtrain.config.suggest import SPINE, spine_paths, unknown_field, unknown_key
 
 SUPPLIED: Mapping[str, frozenset[str]] = {
     "model": frozenset({"spec", "rngs"}),
@@ -21,8 +22,8 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
 }
 """Arguments that bigtrain fills in because they are known late; a callee asks for them by name."""
 
-_SCHEMA = "bigtrain.config.schema."
-NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig"}
+NESTED = schema.NESTED
+MOST_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,48 @@ class Checked:
 
 def check(values: Mapping[str, Any], trusted: trust.Trust) -> Checked:
     """Checks a composed config; raises `ConfigError` for the first key or value that isn't allowed."""
-    spine = signature.read(_SCHEMA + "RunConfig")
+    spine = signature.read(SPINE + "RunConfig")
     converted: dict[str, Any] = {}
     for name, value in values.items():
         if name not in spine.parameters:
-            raise unknown_key(name, spine_paths(), "the run")
+            raise unknown_key(str(name), spine_paths(), "the run")
         if name in NESTED:
             converted[name] = _nested(name, value)
         elif name not in schema.COMPONENTS and name != "loggers":
             converted[name] = _converted(name, spine.parameters[name], value)
+    _check_lengths(converted)
     nodes = {name: check_node(name, values.get(name), trusted) for name in schema.COMPONENTS}
-    loggers = {}
-    for name, value in (values.get("loggers") or {}).items():
-        loggers[name] = check_node(f"loggers.{name}", value, trusted)
-    run = schema.RunConfig(
-        **converted, loggers=dict(values.get("loggers") or {}), **{name: values[name] for name in schema.COMPONENTS}
-    )
+    found = values.get("loggers") or {}
+    if not isinstance(found, dict):
+        raise ConfigError("loggers", f"{found!r} is no table", hint="choose loggers with logger=[jsonl,csv]")
+    loggers = {name: check_node(f"loggers.{name}", value, trusted) for name, value in found.items()}
+    run = schema.RunConfig(**converted, loggers=found, **{name: values[name] for name in schema.COMPONENTS})
     return Checked(run, nodes, loggers)
 
 
+def _check_lengths(spine: Mapping[str, Any]) -> None:
+    """What a number's type can't say: a run has a length, and what is due every 0 steps would never be due."""
+    run_dir = spine.get("run_dir")
+    if run_dir is not None and not run_dir.strip():
+        raise ConfigError("run_dir", f"{run_dir!r} is not allowed", allowed="a folder, e.g. runs/first")
+    lengths = {name: spine[name] for name in ("steps", "eval_every", "log_every") if name in spine}
+    if "checkpoint" in spine:
+        lengths["checkpoint.every"] = spine["checkpoint"].every
+    for path, length in lengths.items():
+        if Duration.parse(length).amount == 0:
+            raise ConfigError(path, f"{length} is not allowed", allowed="at least 1 step")
+    steps = Duration.parse(lengths.get("steps", 1))
+    if steps.unit == "percent":
+        raise ConfigError("steps", f"{steps} of what?", allowed="steps (2000), '10epochs' or '1_000_000examples'")
+    if steps.unit == "steps" and steps.amount > MOST_STEPS:
+        raise ConfigError("steps", f"{steps} is not allowed", allowed=f"at most {MOST_STEPS} steps")
+
+
 def _nested(path: str, value: Any) -> Any:
-    callee = signature.read(_SCHEMA + NESTED[path])
+    callee = signature.read(SPINE + NESTED[path])
     if not isinstance(value, dict):
-        raise ConfigError(path, f"{value!r} is no table", allowed=callee.parameters)
+        hint = f"set its keys, e.g. {path}.{next(iter(callee.parameters))}=…"
+        raise ConfigError(path, f"{value!r} is no table", allowed=callee.parameters, hint=hint)
     for name in value:
         if name not in callee.parameters:
             raise unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in callee.parameters], path)
@@ -94,8 +114,8 @@ def check_node(path: str, value: Any, trusted: trust.Trust) -> Node:
             continue
         if name in supplied and name in callee.parameters:
             raise ConfigError(f"{path}.{name}", "is filled in by bigtrain and can't be set")
-        if name not in callee.parameters and not callee.open:
-            raise _unknown_field(path, name, callee, supplied)
+        if not isinstance(name, str) or (name not in callee.parameters and not callee.open):
+            raise unknown_field(path, str(name), callee, supplied)
         arguments[name] = (
             _converted(f"{path}.{name}", callee.parameters[name], item) if name in callee.parameters else item
         )
@@ -115,77 +135,19 @@ def _converted(path: str, parameter: signature.Parameter, value: Any) -> Any:
     try:
         return parameter.kind.convert(value)
     except kinds.Mismatch as mismatch:
-        hint = None
-        if isinstance(value, str) and isinstance(parameter.kind, kinds.Exactly):
-            close = nearest(value, [str(choice) for choice in parameter.kind.choices])
-            hint = f"did you mean {path}={close[0]}?" if close else None
-        raise ConfigError(path, f"{value!r} is not allowed", allowed=str(mismatch), hint=hint) from mismatch
+        hint = _respelled(path, parameter.kind, value)
+        shown = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)  # as YAML has it
+        raise ConfigError(path, f"{shown} is not allowed", allowed=str(mismatch), hint=hint) from mismatch
 
 
-def _unknown_field(path: str, name: str, callee: signature.Callee, supplied: Collection[str]) -> ConfigError:
-    fields = [known for known in callee.parameters if known not in supplied]
-    label = callee.target.rsplit(".", 1)[-1]
-    close = nearest(name, fields)
-    if close:
-        hint = f"did you mean {path}.{close[0]}?"
-    else:
-        hint = _elsewhere(path, name) or _other_key(name)
-    return ConfigError(f"{path}.{name}", f"{label} has no {name!r}", allowed=fields or "(no fields)", hint=hint)
-
-
-def _elsewhere(path: str, name: str) -> str | None:
-    """Another choice of the same group that does take the field."""
-    group = {"loggers": "logger"}.get(path.split(".")[0], path.split(".")[0])
-    for choice, file in groups.groups(groups.search_dirs()).get(group, {}).items():
-        callee = groups.describe(group, choice, file).callee
-        if callee and name in callee.parameters:
-            return f"{group}={choice} takes it: {group}={choice} {path}.{name}=…"
+def _respelled(path: str, kind: kinds.Kind, value: Any) -> str | None:
+    """The nearest allowed value, or the one value as a list where a list is wanted."""
+    options = kind.options if isinstance(kind, kinds.Either) else (kind,)
+    for option in options:
+        if isinstance(value, str) and isinstance(option, kinds.Exactly):
+            close = nearest(value, [str(choice) for choice in option.choices])
+            if close:
+                return f"did you mean {path}={close[0]}?"
+        if isinstance(option, kinds.Many) and not isinstance(value, (list, dict)) and option.takes([value]):
+            return f"did you mean '{path}=[{value}]'?"
     return None
-
-
-def _other_key(name: str) -> str | None:
-    close = nearest(name, [key.rsplit(".", 1)[-1] for key in spine_paths()])
-    full = [key for key in spine_paths() if close and key.rsplit(".", 1)[-1] == close[0]]
-    return f"did you mean {full[0]}?" if full else None
-
-
-def spine_paths() -> list[str]:
-    """Every key of the spine, dotted; components as their roots."""
-    paths = []
-    for name in signature.read(_SCHEMA + "RunConfig").parameters:
-        nested = signature.read(_SCHEMA + NESTED[name]).parameters if name in NESTED else ()
-        paths += [f"{name}.{item}" for item in nested] or [name]
-    return paths
-
-
-def known_path(key: str, available: Mapping[str, Mapping[str, Path]]) -> None:
-    """Refuses a key that is no group, no spine key and no field of a component."""
-    root, _, rest = key.partition(".")
-    if root in (*schema.COMPONENTS, "loggers") and rest:
-        return
-    fields = {item.name for item in dataclasses.fields(schema.RunConfig)}
-    if root == "mesh" and rest.startswith("rules.") or key in fields | set(spine_paths()):
-        return
-    raise unknown_key(key, [*spine_paths(), *available, *_component_paths(available)], "the run")
-
-
-def _component_paths(available: Mapping[str, Mapping[str, Path]]) -> Iterable[str]:
-    for group in schema.COMPONENTS:
-        for name, path in available.get(group, {}).items():
-            callee = groups.describe(group, name, path).callee
-            yield from (f"{group}.{field}" for field in (callee.parameters if callee else ()))
-
-
-def unknown_key(key: str, paths: Iterable[str], where: str) -> ConfigError:
-    """The error for a key that doesn't exist: the nearest spelling, or the same last name somewhere else."""
-    paths = list(dict.fromkeys(paths))
-    aliases = {"lr": "optimizer.learning_rate", "epochs": "steps", "learning_rate": "optimizer.learning_rate"}
-    same = [path for path in paths if path.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    close = nearest(key, paths) or nearest(key, [path.rsplit(".", 1)[-1] for path in paths])
-    full = [path for path in paths if close and (path == close[0] or path.rsplit(".", 1)[-1] == close[0])]
-    best = aliases.get(key) or (same[0] if same else full[0] if full else None)
-    if key == "epochs":
-        hint = "write steps=10epochs"
-    else:
-        hint = f"did you mean {best}=…?" if best else "see every key with: bigtrain configs"
-    return ConfigError(key, f"{where} has no such key", hint=hint)

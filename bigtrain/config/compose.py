@@ -1,8 +1,7 @@
 """From overrides to a composed config: the one module that knows Hydra.
 
 Hydra composes; it is driven through the engine that `GlobalHydra` holds, so that return values and exceptions come
-back to us and a mistake is answered in bigtrain's words. Overrides of a component's fields are passed on as `++`, since
-Hydra refuses a key that the YAML doesn't list; whether the callee takes it is judged by its signature (`check.py`).
+back to us and a mistake is answered in bigtrain's words.
 """
 
 from __future__ import annotations
@@ -14,11 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigtrain.config import check, groups, schema
+from bigtrain.config import groups, overrides, schema, suggest
 from bigtrain.config.errors import ConfigError, did_you_mean
-
-_GROUP_OF_KEY = {"loggers": "logger"}
-_LEAF_ROOTS = (*schema.COMPONENTS, "loggers")
 
 
 @dataclass(frozen=True)
@@ -31,10 +27,10 @@ class Composed:
     overrides: tuple[str, ...]
 
 
-def compose(overrides: Sequence[str], config_dir: str | Path | None = None) -> Composed:
+def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Composed:
     """Composes `run.yaml` with overrides; raises `ConfigError` for anything that isn't allowed."""
     dirs = groups.search_dirs(config_dir)
-    prepared = [_prepared(text, dirs) for text in overrides]
+    prepared = [_prepared(text, dirs) for text in typed]
     with _engine(dirs) as engine:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
@@ -50,15 +46,17 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None) -> C
         with open_dict(cfg):
             del cfg["hydra"]
         try:
-            cfg.run_dir = str(cfg.run_dir)  # `${now:…}` is a fact of this start, not to be worked out again
+            if cfg.run_dir is not None:
+                cfg.run_dir = str(cfg.run_dir)  # `${now:…}` is a fact of this start, not to be worked out again
             written = OmegaConf.to_container(cfg, resolve=False)
             resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, RecursionError) as error:
             raise _translated(error, dirs) from error
+    _check_files(choices, dirs)
     assert isinstance(resolved, dict) and isinstance(written, dict)
     resolved.pop("experiment", None)
     written.pop("experiment", None)
-    return Composed(resolved, written, choices, tuple(overrides))  # type: ignore[arg-type]
+    return Composed(resolved, written, choices, tuple(typed))  # type: ignore[arg-type]
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
@@ -86,51 +84,75 @@ def _engine(dirs: Sequence[Path]) -> Iterator[Any]:
         yield engine
 
 
-def _prepared(text: str, dirs: Sequence[Path]) -> str:
-    """One override, checked for its key and its group choice, in the form that Hydra takes."""
+def parse(text: str) -> overrides.Override | None:
+    """One override as Hydra reads it; None when it can't."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        hint = "an override is key=value, e.g. steps=500 model=vae 'model.widths=[64,64]'"
-        raise ConfigError("", f"can't read the override {text!r}: {reason}", hint=hint) from error
-    key = override.key_or_group
-    if override.is_sweep_override():
-        hint = f"for a list, write '{key}=[…]'"
-        raise ConfigError(key, f"{text.split('=', 1)[1]!r} is several values; a run takes one", hint=hint)
-    if key.split(".")[0] == "hydra":
-        if key != "hydra.searchpath":
-            raise ConfigError(key, "bigtrain has its own run directories and logs", hint="see run_dir and logger")
-        return text
+        found = OverridesParser.create().parse_override(text)
+        several = found.is_sweep_override()
+        value = None if several else found.value()
+    except (HydraException, ValueError, RecursionError):  # a number of 5,000 digits; a hundred brackets
+        return None
+    return overrides.Override(text, found.key_or_group, value, found.package, found.is_delete(), several)
+
+
+def _prepared(text: str, dirs: Sequence[Path]) -> str:
+    """One override, checked, in the form that Hydra takes."""
+    available = {"experiment": {}, **groups.groups(dirs)}
+    given = parse(text)
+    if given is None:
+        raise overrides.unreadable(text, available)
+    return overrides.accepted(given, available)
+
+
+def _check_files(choices: Mapping[str, Any], dirs: Sequence[Path]) -> None:
+    """Refuses a chosen file that holds no table: Hydra passes over a list without a word."""
     available = groups.groups(dirs)
-    if key in available:
-        _check_choice(key, override.value(), available[key])
-        return text
-    check.known_path(key, available)
-    deletes = override.is_delete()
-    return text if deletes or key.split(".")[0] not in _LEAF_ROOTS or text.startswith("+") else f"++{text}"
-
-
-def _check_choice(group: str, value: Any, choices: Mapping[str, Path]) -> None:
-    for name in value if isinstance(value, list) else [value]:
-        if name is not None and str(name) not in choices:
-            hint = did_you_mean(str(name), choices) or f"see them with: bigtrain configs {group}"
-            raise ConfigError(group, f"there is no {group} {str(name)!r}", allowed=choices, hint=hint)
+    for group, chosen in choices.items():
+        for name in chosen if isinstance(chosen, list) else [chosen]:
+            if name in available.get(group, {}):
+                groups.describe(group, str(name), available[group][name])
 
 
 def _translated(error: Exception, dirs: Sequence[Path]) -> ConfigError:
     """Hydra's or OmegaConf's exception as one message in bigtrain's form."""
     cause = error.__cause__ or error
     text = str(cause)
-    path = re.search(r"full_key: (\S+)", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = lines[0] if lines else type(cause).__name__
-    missing = re.search(r"Could not find '([^']+)'", text)
-    if missing and "/" in missing[1]:
-        group, _, name = missing[1].partition("/")
-        choices = groups.groups(dirs).get(group, {})
+    if not type(cause).__module__.startswith(("hydra", "omegaconf")):  # of YAML, or of an encoding
+        mark = getattr(cause, "problem_mark", None)
+        named = [Path(mark.name)] if mark else [path for folder in dirs[:-1] for path in sorted(folder.rglob("*.yaml"))]
+        for path in named:
+            if path.is_file():
+                groups.describe("", path.stem, path)
+    found = re.search(r"full_key: (\S+)", text)
+    key = found[1] if found else ""
+    return _known_failure(key, text, dirs) or ConfigError(key, (text.strip().splitlines() or [type(cause).__name__])[0])
+
+
+def _known_failure(key: str, text: str, dirs: Sequence[Path]) -> ConfigError | None:
+    """The failures that a config file can cause, by the words that Hydra and OmegaConf have for them."""
+    available = groups.groups(dirs)
+    if (found := re.search(r"Could not find '([^'/]+)/([^']+)'", text)) is not None:
+        group, name = found.groups()
+        choices = available.get(group, {})
         return ConfigError(group, f"there is no {group} {name!r}", allowed=choices, hint=did_you_mean(name, choices))
-    return ConfigError(path[1] if path else "", first)
+    if (found := re.search(r"In '([^']+)': Could not override '([^']+)'", text)) is not None:
+        problem = f"overrides the group {found[2]!r}, which doesn't exist"
+        return ConfigError(found[1], problem, allowed=available, hint=did_you_mean(found[2], available))
+    if (found := re.search(r"Environment variable '([^']+)' not found", text)) is not None:
+        hint = f"export {found[1]}=…, or give a default: ${{oc.env:{found[1]},…}}"
+        return ConfigError(key, f"the environment variable {found[1]} is not set", hint=hint)
+    if "Recursive interpolation" in text or "maximum recursion" in text:
+        return ConfigError(key, "an interpolation ${…} refers to itself", hint="write the value out")
+    if (found := re.search(r"Unsupported interpolation type (\w+)", text)) is not None:
+        return ConfigError(key, f"${{{found[1]}:…}} is unknown", allowed="${KEY} and ${oc.env:NAME}")
+    if (found := re.search(r"Interpolation key '([^']+)' not found", text)) is not None:
+        hint = did_you_mean(found[1], suggest.spine_paths())
+        return ConfigError(key, f"${{{found[1]}}} refers to a key that doesn't exist", hint=hint)
+    if re.search(r"is not in struct|not in '\w+'", text):
+        return suggest.unknown_key(key, suggest.spine_paths(), "the run")
+    if "Missing mandatory value" in text:
+        return ConfigError(key, "has no value: the config file leaves it to you (???)", hint=f"give one: {key}=…")
+    return None

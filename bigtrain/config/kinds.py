@@ -30,6 +30,14 @@ class Kind:
         """The value as the callee gets it; raises `Mismatch` when it isn't allowed."""
         return value
 
+    def takes(self, value: object) -> bool:
+        """Whether the value is allowed."""
+        try:
+            self.convert(value)
+        except Mismatch:
+            return False
+        return True
+
 
 @dataclass(frozen=True)
 class Exactly(Kind):
@@ -58,7 +66,7 @@ class Number(Kind):
             raise Mismatch(self.text)
         if value != value or not self.bounds.admits(value):
             raise Mismatch(self.text)
-        if abs(value) > sys.float_info.max and not math.isinf(value):  # an integer of 400 digits
+        if _is_beyond_float(value):
             raise Mismatch(self.text)
         return int(value) if self.integer else float(value)
 
@@ -69,6 +77,8 @@ class Quantity(Kind):
 
     def convert(self, value: object) -> int | float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            raise Mismatch(self.text)
+        if _is_beyond_float(value):
             raise Mismatch(self.text)
         return value
 
@@ -183,6 +193,11 @@ def either(options: Iterable[Kind]) -> Kind:
         return ANYTHING
     flat.sort(key=lambda option: isinstance(option, Plain) and option.type is str)  # a string admits numbers: last
     return Either(" or ".join(dict.fromkeys(option.text for option in flat)), options=tuple(flat))
+
+
+def _is_beyond_float(value: int | float) -> bool:
+    """An integer of 400 digits, which no float can hold."""
+    return abs(value) > sys.float_info.max and not math.isinf(value)
 
 
 def _parsed(text: object) -> ast.expr | None:

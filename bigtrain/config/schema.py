@@ -15,6 +15,9 @@ from bigtrain.config.values import Component, NonNegativeInt, PositiveFloat, Pos
 COMPONENTS = ("model", "data", "task", "optimizer", "schedule")
 """Spine keys that hold one component each; `loggers` holds several by name."""
 
+NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig"}
+"""Spine keys that hold a table of their own, and the class that types it."""
+
 
 @dataclass(frozen=True)
 class CheckpointConfig:

@@ -93,7 +93,7 @@ def _undefined(path: Path, names: tuple[str, ...]) -> TargetError:
     near = {node.name for node in _statements(path) if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     if path.name == "__init__.py":
         near |= {item.stem for item in path.parent.glob("*.py")} - {"__init__"}
-    close = did_you_mean(names[0], sorted(near))
+    close = did_you_mean(names[0], sorted(near)) if len(names) == 1 or path.name == "__init__.py" else None
     module = path.parent.name if path.name == "__init__.py" else path.name
     return TargetError(f"{module} has no {'.'.join(names)!r}" + (f"; {close}" if close else ""))
 

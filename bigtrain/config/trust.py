@@ -45,7 +45,8 @@ class Trust:
         """Refuses a target outside the list by its name alone, before anything is imported."""
         parts = target.split(".")
         if parts[0] not in self.packages or not all(part.isidentifier() for part in parts) or len(parts) < 2:
-            hint = f"if the code is yours, add --trust {parts[0]}" if parts[0].isidentifier() else None
+            yours = parts[0].isidentifier() and parts[0] not in {*self.packages, *sys.stdlib_module_names}
+            hint = f"if the code is yours, add --trust {parts[0]}" if yours else None
             allowed = "code of " + ", ".join(sorted(self.packages))
             raise ConfigError(path, f"{target!r} may not be built", allowed=allowed, hint=hint)
 

@@ -24,6 +24,8 @@ def read_inputs(path: Path, spec: Spec) -> dict[str, np.ndarray]:
     suffix = path.suffix.lower()
     if suffix not in READS:
         raise DataError(path, f"can't read {suffix or 'a file without a suffix'}", hint=f"it reads {' '.join(READS)}")
+    if path.stat().st_size == 0:
+        raise DataError(path, "is empty")
     if spec.inputs.kind == "tokens" and suffix == ".txt":
         return {"inputs": _tokens(path, spec)}
     batch = _arrays(path, suffix)
@@ -44,6 +46,9 @@ def _arrays(path: Path, suffix: str) -> dict[str, np.ndarray]:
             raise ValueError("text is for language models")
         return {"inputs": _image(path)[None]}
     except (ValueError, OSError, EOFError, KeyError) as error:
+        if "allow_pickle" in str(error):
+            problem = "holds pickled Python objects, which are never loaded"
+            raise DataError(path, problem, hint="save plain arrays of numbers with numpy.save") from error
         raise DataError(path, f"can't be read: {' '.join(str(error).split())[:200]}") from error
 
 

@@ -12,8 +12,10 @@ from flax import nnx
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.check import Checked, check
+from bigtrain.config.compose import parse
 from bigtrain.config.duration import Duration
 from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.config.overrides import unreadable
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_from_json
 from bigtrain.data.spec import Spec
@@ -118,8 +120,7 @@ def _numbers(checked: Checked, recipe: Recipe) -> dict[str, float]:
 def _chosen(checkpoints: Checkpoints, wanted: str, path: Path) -> int:
     steps = checkpoints.steps()
     if not steps:
-        hint = f"train it first: bigtrain fit run_dir={path}"
-        raise InputError(f"{path} has no checkpoint yet\n  {hint}")
+        raise InputError(f"{path} has no checkpoint yet\n  train it first: bigtrain fit run_dir={path}")
     if wanted == "last":
         return steps[-1]
     if wanted == "best":
@@ -131,18 +132,20 @@ def _chosen(checkpoints: Checkpoints, wanted: str, path: Path) -> int:
 
 
 def _apply(values: dict[str, Any], text: str) -> None:
-    import yaml
-
-    key, equals, value = text.partition("=")
-    parts = key.split(".")
-    if not equals or parts[0] not in CHANGEABLE:
-        raise ConfigError(key, "can't be changed for a trained model", allowed=[f"{name}…" for name in CHANGEABLE])
+    """Sets one key to what was typed, in the config of the run."""
+    given = parse(text)
+    if given is None or given.deletes or given.several or not given.key:
+        raise unreadable(text, {}, example="eval_batch_size=64 data.path=new.npz")
+    parts = given.key.split(".")
+    if parts[0] not in CHANGEABLE or given.key in ("data", "mesh"):
+        allowed = ["data.FIELD=…", "mesh.FIELD=…", "eval_batch_size=…"]
+        raise ConfigError(given.key, "can't be changed for a trained model", allowed=allowed)
     at: Any = values
     for part in parts[:-1]:
         at = at.setdefault(part, {})
         if not isinstance(at, dict):
-            raise ConfigError(key, "is no field of the config")
-    at[parts[-1]] = yaml.safe_load(value)
+            raise ConfigError(given.key, "is no field of the config")
+    at[parts[-1]] = given.value
 
 
 def _strings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -49,7 +49,7 @@ class MLP(nnx.Module):
         self.dropout = layers.Dropout(dropout, rngs=rngs)
         self.output = nnx.Linear(sizes[-1], output_size(spec, "MLP"), rngs=rngs)
 
-    def __call__(self, inputs: Float[Array, "B *shape"]) -> Float[Array, "B V"]:
+    def __call__(self, inputs: Float[Array, B * shape]) -> Float[Array, "B V"]:
         """Logits, or the predicted values of a regression."""
         values = inputs.reshape(inputs.shape[0], -1)  # [B, D]
         apply = layers.activation(self.activation)

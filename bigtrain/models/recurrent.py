@@ -21,7 +21,8 @@ Carry = tuple[jax.Array, ...]  # (h,) or, for the LSTM, (h, c); each [B, H]
 class RecurrentLayer(nnx.Module):
     """Elman, GRU (Cho et al. 2014) or LSTM (Hochreiter & Schmidhuber 1997) recurrence over [B, T, D].
 
-    Recurrent weights start orthogonal, input weights Glorot-uniform, the LSTM's forget bias at 1 (Jozefowicz et al. 2015).
+    Recurrent weights start orthogonal, input weights Glorot-uniform, the LSTM's forget bias at 1 (Jozefowicz et al.
+    2015).
     """
 
     def __init__(self, features: int, width: int, *, cell: Cell, reverse: bool = False, rngs: nnx.Rngs) -> None:

@@ -108,8 +108,8 @@ class RNN(nnx.Module):
         return tuple(states), self.output(values)
 
     def _embedded(self, inputs: jax.Array) -> Float[Array, "B T D"]:
-        if self.embed is not None:
-            return self.embed(inputs)
+        if self.embed is not None:  # called as a layer, it would compute in the type it was made with, f32
+            return jnp.take(self.embed.embedding[...], inputs, axis=0)
         return inputs.reshape(*inputs.shape[:2], -1)
 
 

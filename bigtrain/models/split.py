@@ -45,7 +45,7 @@ class Recipe:
             key: every random stream of the model is derived from it, so nothing random has to be saved.
             training: dropout drops and batch norm uses the batch's statistics.
         """
-        params, hyper, streams, rest = self.names
+        params, _, _, rest = self.names
         leaves = (
             [parts.params[name] for name in params],
             [jnp.asarray(numbers[field], jnp.float32) for field in self.fields],

@@ -1,1 +1,1 @@
-"""The optimizer: clipping, Optax's update rule, schedule, decay masks, freezing and the moving average, all from Optax."""
+"""The optimizer: clipping, update rule, schedule, decay masks, freezing and moving average, all from Optax."""

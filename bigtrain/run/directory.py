@@ -40,17 +40,30 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path, config_yaml: str, overrides: Sequence[str]) -> RunDirectory:
         """A new run directory, private to the user; a folder that holds something else is refused."""
+        cls.check_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if any(path.iterdir()):
-                hint = "choose another run_dir, or empty this one"
-                raise InputError(f"run_dir: {str(path)!r} is not empty and holds no bigtrain run\n  {hint}")
             run = cls(path)
             run.write("overrides.json", json.dumps(list(overrides), indent=1))
             run.write("config.yaml", config_yaml)
         except OSError as error:
-            raise InputError(f"run_dir: can't write to {str(path)!r}: {error.strerror or error}") from error
+            raise _unwritable(path, error.strerror or str(error)) from error
         return run
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Refuses a path where no run directory can be made, without making it: so a run is refused before it compiles."""
+        try:
+            if path.is_dir() and any(path.iterdir()):
+                hint = "choose another run_dir, or empty this one"
+                raise InputError(f"run_dir: {str(path)!r} is not empty and holds no bigtrain run\n  {hint}")
+            there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        except OSError as error:
+            raise _unwritable(path, error.strerror or str(error)) from error
+        if not there.is_dir():
+            raise _unwritable(path, f"{str(there)!r} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise _unwritable(path, f"you have no permission to write to {str(there)!r}")
 
     @classmethod
     def find(cls, path: str | Path) -> RunDirectory:
@@ -58,15 +71,18 @@ class RunDirectory:
         folder = Path(path)
         if cls.exists(folder):
             return cls(folder)
-        siblings = [str(item.parent) for item in folder.absolute().parent.glob("*/config.yaml")]
-        inside = [str(item.parent) for item in folder.glob("*/config.yaml")] if folder.is_dir() else []
-        close = nearest(str(folder.absolute()), siblings, number=3)
-        hint = ""
+        problem = "it has no config.yaml" if folder.is_dir() else "it is a file"
+        problem = problem if folder.exists() else "there is no such folder"
+        inside = [item.parent for item in folder.glob("*/config.yaml")] if folder.is_dir() else []
+        near = {item.parent.name: str(item.parent) for item in folder.parent.glob("*/config.yaml")}
+        close = nearest(folder.name, near, number=3)
         if inside:
-            hint = f"\n  it holds {len(inside)} runs, the newest: {max(inside, key=os.path.getmtime)}"
+            hint = f"it holds {len(inside)} runs, the newest: {max(inside, key=os.path.getmtime)}"
         elif close:
-            hint = f"\n  did you mean {', '.join(close)}?"
-        raise InputError(f"{str(path)!r} is no run directory: it has no config.yaml{hint}")
+            hint = f"did you mean {' or '.join(near[name] for name in close)}?"
+        else:
+            hint = "bigtrain fit makes one; it prints the path as 'run'"
+        raise InputError(f"{str(path)!r} is no run directory: {problem}\n  {hint}")
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -120,6 +136,10 @@ class RunDirectory:
             lines = "\n".join(f"  {path}: {before!r} there, {now!r} here" for path, before, now in changes[:12])
             hint = "to continue it, drop those keys; to train this, choose another run_dir"
             raise InputError(f"run_dir: {str(self.path)!r} belongs to another config\n{lines}\n  {hint}")
+
+
+def _unwritable(path: Path, reason: str) -> InputError:
+    return InputError(f"run_dir: can't write to {str(path)!r}: {reason}\n  choose another folder: run_dir=…")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""Tasks: per-element losses with their weights, and metric states. Never a mean: the division happens once, at the end."""
+"""Tasks: per-element losses with their weights, and metric states. Never a mean: the division comes at the end."""
 
 from bigtrain.tasks.task import Elements, Task
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from bigtrain.config.values import Rate
 from bigtrain.metrics import Mean
+from bigtrain.tasks import cross_entropy
 from bigtrain.tasks.task import Batch, Elements, call, weights_like
 
 
@@ -29,9 +29,7 @@ class Classification:
         """Losses [B] or [B, T]; accuracy counts the examples whose largest logit is the label's."""
         logits = call(model, batch).astype(jnp.float32)
         labels = batch["targets"].astype(jnp.int32)
-        exact = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        even = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
-        losses = exact + self.label_smoothing * (even - exact)
+        losses = cross_entropy.smoothed(logits, labels, self.label_smoothing)
         weights = weights_like(batch, losses)
         hits = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
         return losses, weights, {"accuracy": Mean.of(hits, weights)}

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from bigtrain.config.errors import InputError
 from bigtrain.config.values import Rate
 from bigtrain.data.spec import Spec
 from bigtrain.metrics import Mean
+from bigtrain.tasks import cross_entropy
 from bigtrain.tasks.task import Batch, Elements, call, weights_like
 
 
@@ -31,9 +31,7 @@ class LanguageModeling:
         """Losses [B, T], one a token."""
         logits = call(model, batch).astype(jnp.float32)
         targets = batch["targets"].astype(jnp.int32)
-        exact = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-        even = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
-        losses = exact + self.label_smoothing * (even - exact)
+        losses = cross_entropy.smoothed(logits, targets, self.label_smoothing)
         weights = weights_like(batch, losses)
         hits = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
         return losses, weights, {"accuracy": Mean.of(hits, weights)}

@@ -1,24 +1,25 @@
 """A recurrent layer equals Flax's cells, and what it must not see has no influence."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiny import apart, assert_gradient, build, eager, float64
 
 from bigtrain.models.recurrent import RecurrentLayer
+from bigtrain.models.split import Parts
 
 B, T, D, H = 3, 7, 4, 5
 CELLS = ("simple", "gru", "lstm")
+EACH_CELL_AND_WAY = pytest.mark.parametrize(("cell", "reverse"), [("simple", False), ("gru", True), ("lstm", False)])
 
 
-def layer_of(cell, reverse=False, features=D):
+def layer_of(cell, reverse=False):
     """A layer whose every weight, biases too, is random."""
-    layer = RecurrentLayer(features, H, cell=cell, reverse=reverse, rngs=nnx.Rngs(0))
-    random = np.random.default_rng(1)
-    for _, weights in nnx.to_flat_state(nnx.state(layer, nnx.Param)):
-        weights[...] = jnp.asarray(random.normal(size=weights.shape) * 0.5, jnp.float32)
-    return layer
+    return build(lambda: RecurrentLayer(D, H, cell=cell, reverse=reverse, rngs=nnx.Rngs(0)), seed=1)
 
 
 def drawn(*shape, seed=0):
@@ -27,8 +28,7 @@ def drawn(*shape, seed=0):
 
 def alone(layer, inputs, row, first, beyond):
     """One sequence by itself, step by step in Python: the hidden states [steps, H] and the last one [H]."""
-    with jax.disable_jit():
-        hidden, last = layer(inputs[row : row + 1, first:beyond])
+    hidden, last = eager(layer, inputs[row : row + 1, first:beyond])
     return hidden[0], last[0]
 
 
@@ -102,8 +102,7 @@ def test_backward_is_forward_over_the_flipped_sequence(cell):
     np.testing.assert_allclose(last, flipped_last, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@EACH_CELL_AND_WAY
 def test_a_padded_sequence_equals_the_sequence_alone(cell, reverse):
     layer, inputs, lengths = layer_of(cell, reverse), drawn(B, T, D), (7, 3, 1)
     valid = jnp.arange(T) < jnp.asarray(lengths)[:, None]
@@ -123,11 +122,10 @@ PACKED = ((1, 1, 1, 2, 2, 2, 2), (5, 3, 3, 3, 3, 3, 9), (0, 0, 0, 0, 0, 0, 0))
 def parts_of(numbers):
     """The (first, beyond) bounds of each packed sequence."""
     cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(numbers)]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(itertools.pairwise(cuts))
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@EACH_CELL_AND_WAY
 def test_packed_sequences_equal_each_alone(cell, reverse):
     layer, inputs = layer_of(cell, reverse), drawn(B, T, D)
     hidden, _ = layer(inputs, segments=jnp.asarray(PACKED))
@@ -137,8 +135,7 @@ def test_packed_sequences_equal_each_alone(cell, reverse):
             np.testing.assert_allclose(hidden[row, first:beyond], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@EACH_CELL_AND_WAY
 def test_packed_and_padded_equals_each_alone_whatever_number_the_padding_has(cell, reverse):
     layer, inputs, lengths = layer_of(cell, reverse), drawn(2, T, D), (5, 3)
     valid = jnp.arange(T) < jnp.asarray(lengths)[:, None]
@@ -161,31 +158,21 @@ def test_an_example_does_not_depend_on_the_rest_of_the_batch(cell):
         np.testing.assert_allclose(whole[row], alone(layer, inputs, row, 0, T)[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("cell", "reverse"), [("simple", False), ("gru", True), ("lstm", False)])
+@EACH_CELL_AND_WAY
 def test_gradients_agree_with_finite_differences(cell, reverse):
-    graphdef, state = nnx.split(layer_of(cell, reverse))
-    valid = jnp.arange(T) < jnp.asarray([7, 4, 2])[:, None]
-    segments = jnp.asarray(PACKED)
-    with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), state)
-        inputs = jnp.asarray(np.random.default_rng(5).normal(size=(B, T, D)))
-        weights = jnp.asarray(np.random.default_rng(6).normal(size=(B, T, H)))
+    valid, segments = jnp.arange(T) < jnp.asarray([7, 4, 2])[:, None], jnp.asarray(PACKED)
+    with float64():
+        recipe, parts = apart(
+            lambda: RecurrentLayer(D, H, cell=cell, reverse=reverse, rngs=nnx.Rngs(0)), dtype="float64"
+        )
+        random = np.random.default_rng(5)
+        weights = random.normal(size=(B, T, H))
+        arrays = {**parts.params, "inputs": jnp.asarray(random.normal(size=(B, T, D)))}
 
-        @jax.jit
-        def loss(state, inputs):
-            hidden, last = nnx.merge(graphdef, state)(inputs, valid=valid, segments=segments)
+        def loss(arrays):
+            layer = recipe.merge(Parts(arrays, parts.rest), {}, jax.random.key(0), training=True)
+            hidden, last = layer(arrays["inputs"], valid=valid, segments=segments)
             return jnp.sum(hidden * weights) + jnp.sum(jnp.square(last))
 
-        grads = jax.jit(jax.grad(loss, argnums=(0, 1)))(wide, inputs)
-        leaves, treedef = jax.tree.flatten((wide, inputs))
-        assert all(leaf.dtype == jnp.float64 for leaf in leaves)
-        for at, gradient in enumerate(jax.tree.leaves(grads)):
-            direction = np.random.default_rng(at).normal(size=leaves[at].shape)
-            ends = []
-            for sign in (1, -1):
-                moved = [*leaves]
-                moved[at] = moved[at] + sign * 1e-5 * direction
-                ends.append(float(loss(*jax.tree.unflatten(treedef, moved))))
-            slope = float(jnp.sum(gradient * direction))
-            assert abs(slope) > 1e-3  # a zero gradient would agree with anything flat
-            np.testing.assert_allclose((ends[0] - ends[1]) / 2e-5, slope, rtol=1e-7, atol=1e-8)
+        run = jax.jit(jax.value_and_grad(loss))
+        assert_gradient(lambda arrays: run(arrays)[0], arrays, run(arrays)[1])

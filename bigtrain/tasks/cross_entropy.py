@@ -1,0 +1,18 @@
+"""Cross-entropy with label smoothing, for every task that predicts one of a set."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+
+def smoothed(logits: Float[Array, "*lead V"], labels: Int[Array, "*lead"], smoothing: float) -> Float[Array, "*lead"]:
+    """−Σ q·log p in nats, where q gives `smoothing` of the probability evenly to all V (Szegedy et al. 2016).
+
+    Without smoothing a logit may be −inf: a class that the model rules out.
+    """
+    exact = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    even = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+    return jnp.where(jnp.asarray(smoothing) > 0, exact + smoothing * (even - exact), exact)

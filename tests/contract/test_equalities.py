@@ -1,0 +1,125 @@
+"""What must be equal, and how nearly. These tolerances are part of the design and are not relaxed.
+
+sharded = unsharded: losses to 1e-5 relative over 20 steps, initial parameters bit for bit.
+accumulated = whole: losses to 1e-5 relative (where no random numbers are drawn in the step).
+scanned = looped, streamed = resident, resumed = uninterrupted: the whole state, bit for bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import final_state, interrupted_at, losses_of, metrics_of, prepared, run_fit, state_hash
+
+from bigtrain.data.placement import Dispatch, Streamed
+from bigtrain.train.hooks import Interrupted
+
+FAMILIES = {
+    "mlp": ("model=mlp", "model.dropout=0.1", "model.norm=batch"),
+    "rnn": ("model=rnn", "model.width=16", "model.dropout=0.1"),
+    "gru_text": ("model=rnn", "model.cell=gru", "model.width=16", "data=text", "data.length=16"),
+    "vae": ("model=vae", "model.widths=[32]", "model.latent=4"),
+}
+SHORT = ("steps=20", "batch_size=16", "log_every=1", "eval_every=10", "checkpoint.every=10", "ema=0.9", "clip_norm=1.0")
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return FAMILIES[request.param]
+
+
+def test_sharded_equals_unsharded(family: tuple[str, ...], tmp_path: Path) -> None:
+    plain, split = tmp_path / "one", tmp_path / "eight"
+    run_fit(plain, *family, *SHORT)
+    result = run_fit(split, *family, *SHORT, "mesh=data", "mesh.data=8")
+    np.testing.assert_allclose(losses_of(split), losses_of(plain), rtol=1e-5)
+    assert result["steps"] == 20
+
+
+def test_fresh_parameters_do_not_depend_on_the_mesh(family: tuple[str, ...]) -> None:
+    states = []
+    for mesh in (("mesh=single",), ("mesh=data", "mesh.data=2"), ("mesh=data", "mesh.data=8")):
+        ready, _, _ = prepared(*family, *SHORT, *mesh)
+        states.append(state_hash(ready.program.init(ready.program.numbers(ready.values))))
+    assert len(set(states)) == 1
+
+
+@pytest.mark.parametrize("model", [("model=mlp",), ("model=rnn", "model.width=16"), FAMILIES["gru_text"]], ids=str)
+def test_accumulated_equals_whole(model: tuple[str, ...], tmp_path: Path) -> None:
+    run_fit(tmp_path / "whole", *model, *SHORT)
+    run_fit(tmp_path / "pieces", *model, *SHORT, "accumulate=4")
+    np.testing.assert_allclose(losses_of(tmp_path / "pieces"), losses_of(tmp_path / "whole"), rtol=1e-5)
+
+
+def test_scanned_equals_looped(family: tuple[str, ...], tmp_path: Path) -> None:
+    hashes = set()
+    for steps in (1, 7, 20):
+        chosen = (
+            *family,
+            *SHORT,
+            "eval_every=20",
+            "checkpoint.every=20",
+            "log_every=20",
+            f"steps_per_dispatch={steps}",
+        )
+        run_fit(tmp_path / str(steps), *chosen)
+        hashes.add(state_hash(final_state(tmp_path / str(steps), *chosen)))
+    assert len(hashes) == 1
+
+
+def test_streamed_equals_resident(family: tuple[str, ...], tmp_path: Path) -> None:
+    hashes = set()
+    for placement in ("resident", "stream"):
+        chosen = (*family, *SHORT, f"placement={placement}")
+        run_fit(tmp_path / placement, *chosen)
+        hashes.add(state_hash(final_state(tmp_path / placement, *chosen)))
+    assert len(hashes) == 1
+
+
+def test_streamed_batches_are_the_resident_ones_bit_for_bit() -> None:
+    resident, _, _ = prepared(*SHORT, "placement=resident", "batch_size=100")
+    streamed, _, _ = prepared(*SHORT, "placement=stream", "batch_size=100")
+    assert isinstance(streamed.placement, Streamed)
+    plan = [Dispatch(0, 3), Dispatch(3, 1), Dispatch(4, 17)]
+    for (_, (arrays, indices)), (dispatch, chunk) in zip(
+        resident.placement.feeds(plan), streamed.placement.feeds(plan), strict=True
+    ):
+        for name, array in arrays.items():
+            expected = np.asarray(array)[np.asarray(indices)[: dispatch.number]]
+            np.testing.assert_array_equal(np.asarray(chunk[name])[: dispatch.number], expected)
+
+
+@pytest.mark.parametrize("stop", [1, 7, 13])
+def test_resumed_equals_uninterrupted(
+    family: tuple[str, ...], stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = (*family, *SHORT, "log_every=4", "steps_per_dispatch=1")
+    run_fit(tmp_path / "whole", *chosen)
+    with interrupted_at(monkeypatch, stop), pytest.raises(Interrupted) as caught:
+        run_fit(tmp_path / "cut", *chosen)
+    assert caught.value.step == stop
+    run_fit(tmp_path / "cut", *chosen)
+    whole, cut = (final_state(tmp_path / name, *chosen) for name in ("whole", "cut"))
+    assert int(cut.step) == 20
+    assert state_hash(cut) == state_hash(whole)
+    assert metrics_of(tmp_path / "cut") == metrics_of(tmp_path / "whole")
+
+
+def test_every_ingredient_of_the_state_matters_to_the_hash(tmp_path: Path) -> None:
+    chosen = (*FAMILIES["mlp"], *SHORT)
+    run_fit(tmp_path / "run", *chosen)
+    state = final_state(tmp_path / "run", *chosen)
+    parts = state.as_dict()
+    for name in parts:
+        assert state_hash({key: value for key, value in parts.items() if key != name}) != state_hash(parts)
+
+
+def test_another_mesh_restores_the_same_state(tmp_path: Path) -> None:
+    chosen = (*FAMILIES["vae"], *SHORT)
+    run_fit(tmp_path / "run", *chosen, "mesh=data", "mesh.data=8")
+    one = final_state(tmp_path / "run", *chosen, "mesh=single")
+    four = final_state(tmp_path / "run", *chosen, "mesh=data", "mesh.data=4")
+    assert state_hash(one) == state_hash(four)
+    assert four.step.sharding.num_devices == 4

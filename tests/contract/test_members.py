@@ -1,0 +1,73 @@
+"""What every YAML of every group must satisfy; a new one is found by being there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from support import losses_of, prepared, run_fit, state_hash, write_idx, write_npz
+
+from bigtrain.config import groups
+from bigtrain.inference.load import load
+from bigtrain.models.split import split
+
+GROUPS = groups.groups(groups.search_dirs())
+MEMBERS = [(group, name) for group, choices in GROUPS.items() for name in choices if group != "experiment"]
+TINY = ("steps=3", "batch_size=8", "eval_every=3", "log_every=1", "checkpoint.every=3")
+
+
+def overrides_for(group: str, name: str, tmp_path: Path) -> list[str]:
+    """A run that uses one member, with the partners and files it needs."""
+    chosen = [f"{group}={name}"]
+    if group == "data":
+        chosen += {
+            "text": ["model=rnn", "data.length=12"],
+            "npz": [f"data.path={write_npz(tmp_path / 'set.npz')}"],
+        }.get(name, [])
+        if name in ("idx", "mnist", "fashion_mnist"):
+            chosen += [f"data.dir={write_idx(tmp_path / 'idx')}", "data.validation=8"]
+    if group == "task":
+        chosen += {
+            "regression": ["data=npz", f"data.path={write_npz(tmp_path / 'set.npz')}"],
+            "language_modeling": ["model=rnn", "data=text", "data.length=12"],
+            "elbo": ["model=vae"],
+        }.get(name, [])
+    return [*chosen, *TINY]
+
+
+@pytest.mark.parametrize(("group", "name"), MEMBERS, ids=lambda value: str(value))
+def test_member_trains_three_finite_steps_and_survives_reload(group: str, name: str, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    result = run_fit(run_dir, *overrides_for(group, name, tmp_path))
+    assert np.isfinite(losses_of(run_dir)).all() if name != "csv" and name != "tensorboard" else True
+    assert np.isfinite(result["test"]["loss"])
+    trained = load(run_dir, checkpoint="last")
+    again = load(run_dir, checkpoint="3")
+    assert trained.checkpoint == 3
+    assert state_hash(trained.state) == state_hash(again.state)
+    assert int(trained.state.step) == 3
+
+
+@pytest.mark.parametrize("name", GROUPS["experiment"])
+def test_recipe_composes_and_says_its_command(name: str, tmp_path: Path) -> None:
+    text = GROUPS["experiment"][name].read_text()
+    assert f"bigtrain fit experiment={name}" in text
+    for said in ("command", "time", "score", "hardware"):
+        assert f"{said}:" in text, f"the header of {name} must state its {said}"
+    chosen = [f"experiment={name}", *TINY]
+    if name.startswith("fashion"):
+        chosen += [f"data.dir={write_idx(tmp_path / 'idx')}", "data.validation=8"]
+    result = run_fit(tmp_path / "run", *chosen)
+    assert np.isfinite(result["test"]["loss"])
+
+
+@pytest.mark.parametrize("name", GROUPS["model"])
+def test_fresh_parameters_are_those_of_the_constructor(name: str) -> None:
+    ready, _, _ = prepared(f"model={name}", *TINY)
+    state = ready.program.init(ready.program.numbers(ready.values))
+    key = jax.random.split(jax.random.key(0), 3)[0]
+    _, parts = split(ready.program.definition.make_model(key))
+    for path, value in parts.params.items():
+        np.testing.assert_allclose(state.params[path], value, rtol=1e-5, atol=1e-6)

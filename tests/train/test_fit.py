@@ -1,0 +1,132 @@
+"""A whole run: what it writes, how it ends, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import losses_of, metrics_of, run_fit
+
+from bigtrain.config.errors import RunError
+from bigtrain.run.directory import RunDirectory
+
+SHORT = ("steps=12", "batch_size=16", "log_every=2", "eval_every=4", "checkpoint.every=6")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fit") / "run"
+    run_fit(path, *SHORT)
+    return path
+
+
+def test_the_run_directory_has_what_the_readme_lists(run: Path) -> None:
+    names = {
+        "config.yaml", "overrides.json", "spec.json", "environment.json", "metrics.jsonl", "metrics.csv",
+        "tensorboard", "checkpoints", "curves.png", "result.json",
+    }  # fmt: skip
+    assert {entry.name for entry in run.iterdir()} == names
+    assert run.stat().st_mode & 0o077 == 0
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["jax"]
+    assert environment["devices"]
+
+
+def test_the_metric_lines_are_due_steps_with_means_of_the_steps_between(run: Path, tmp_path: Path) -> None:
+    lines = metrics_of(run)
+    assert [line["step"] for line in lines if "train/loss" in line] == [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in lines if "validation/loss" in line] == [4, 8, 12]
+    run_fit(tmp_path / "each", *SHORT, "log_every=1")
+    np.testing.assert_allclose(losses_of(run), losses_of(tmp_path / "each").reshape(6, 2).mean(1), rtol=1e-6)
+
+
+def test_the_result_is_the_last_evaluation_and_names_the_best(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    validation = {line["step"]: line for line in metrics_of(run) if "validation/loss" in line}
+    assert result["validation"]["loss"] == pytest.approx(validation[12]["validation/loss"])
+    losses = {step: line["validation/loss"] for step, line in validation.items()}
+    assert result["best"]["step"] == min(losses, key=losses.__getitem__)
+
+
+def test_a_diverging_run_stops_and_never_saves_what_is_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"diverged: the loss of step \d+ is not finite"):
+        run_fit(tmp_path / "run", *SHORT, "steps=60", "optimizer=sgd", "optimizer.learning_rate=1e30")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_every_example_of_a_split_counts_once_whatever_the_batch(tmp_path: Path) -> None:
+    scores = [run_fit(tmp_path / size, *SHORT, f"eval_batch_size={size}")["test"] for size in ("7", "64", "1000")]
+    for other in scores[1:]:
+        assert other["accuracy"] == pytest.approx(scores[0]["accuracy"], abs=1e-12)
+        assert other["loss"] == pytest.approx(scores[0]["loss"], rel=1e-6)
+
+
+def test_a_frozen_parameter_stays_and_the_average_is_what_is_evaluated(tmp_path: Path) -> None:
+    from bigtrain.inference.load import load
+
+    run_fit(tmp_path / "run", *SHORT, "freeze=[hidden.0.*]", "ema=0.5")
+    run_fit(tmp_path / "one", *SHORT, "freeze=[hidden.0.*]", "ema=0.5", "steps=1")
+    last, first = (load(tmp_path / name, checkpoint="last").state for name in ("run", "one"))
+    np.testing.assert_array_equal(last.params["hidden.0.kernel"], first.params["hidden.0.kernel"])
+    assert not np.array_equal(last.params["output.kernel"], first.params["output.kernel"])
+    assert last.evaluated().params is last.ema
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    """The real process and the real signal; afterwards the run is finished by the same command."""
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "-m", "bigtrain", "fit", f"run_dir={run_dir}", "steps=400000", "log_every=50"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not _has_logged(run_dir):
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert "everything is saved" in err
+    step = max(int(entry.stem) for entry in (run_dir / "checkpoints").glob("*.json"))
+    assert 0 < step < 400000
+    assert f"step {step:,}" in err
+    again = subprocess.run(
+        [*command[:4], f"run_dir={run_dir}", f"steps={step + 20}", "--json"], capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["steps"] == step + 20
+    steps = [line["step"] for line in metrics_of(run_dir) if "train/loss" in line]
+    assert steps == sorted(set(steps))
+
+
+def _has_logged(run_dir: Path) -> bool:
+    path = run_dir / "metrics.jsonl"
+    return path.is_file() and path.stat().st_size > 0
+
+
+def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bigtrain.train import interrupt
+
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with interrupt.requests() as requested:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert requested() == signal.SIGTERM
+        assert ended == []
+        os.kill(os.getpid(), signal.SIGINT)
+    assert ended == [130]
+
+
+def test_a_finished_run_directory_is_not_taken_over_by_another_config(run: Path) -> None:
+    before = (run / "config.yaml").read_text()
+    from bigtrain.config.errors import InputError
+
+    with pytest.raises(InputError, match=r"belongs to another config\n  seed: 0 there, 1 here"):
+        run_fit(run, *SHORT, "seed=1")
+    assert (run / "config.yaml").read_text() == before
+    assert RunDirectory(run).result() is not None

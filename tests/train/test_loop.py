@@ -1,0 +1,52 @@
+"""How a run is cut into dispatches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bigtrain.data.placement import Dispatch
+from bigtrain.train.loop import dispatches
+from bigtrain.train.pace import Pace
+
+
+@dataclass
+class Every:
+    every: int
+
+
+def test_no_dispatch_runs_past_a_hook() -> None:
+    cut = list(dispatches(0, 50, [Every(20), Every(7)], Pace(16, fixed=True)))
+    ends = {dispatch.step + dispatch.number for dispatch in cut}
+    assert {7, 14, 20, 21, 28, 35, 40, 42, 49, 50} <= ends
+    assert max(dispatch.number for dispatch in cut) <= 16
+    assert sum(dispatch.number for dispatch in cut) == 50
+    assert [dispatch.step for dispatch in cut[1:]] == [d.step + d.number for d in cut[:-1]]
+
+
+def test_a_resumed_run_meets_the_same_boundaries() -> None:
+    whole = {d.step + d.number for d in dispatches(0, 60, [Every(13)], Pace(64, fixed=True))}
+    resumed = {d.step + d.number for d in dispatches(17, 60, [Every(13)], Pace(64, fixed=True))}
+    assert resumed == {end for end in whole if end > 17}
+
+
+def test_nothing_is_left_of_a_finished_run() -> None:
+    assert list(dispatches(50, 50, [Every(10)], Pace(8))) == []
+
+
+def test_pace_doubles_while_steps_are_short_and_falls_when_they_are_long() -> None:
+    pace = Pace(64)
+    assert pace.steps == 1
+    for wanted in (2, 4, 8, 16, 32, 64, 64):
+        pace._adapt(1e-4)
+        assert pace.steps == wanted
+    pace._adapt(0.02)
+    assert pace.steps == 5
+    pace._adapt(3.0)
+    assert pace.steps == 1
+
+
+def test_a_fixed_pace_stays() -> None:
+    pace = Pace(8, fixed=True)
+    pace.launched(Dispatch(0, 8), 0)
+    pace.launched(Dispatch(8, 8), 0)
+    assert pace.steps == 8
