@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -156,7 +156,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _reported(directory: Path) -> Iterator[None]:
+def _reported(directory: Path) -> Generator[None]:
     """A failing disk as one message."""
     try:
         yield

@@ -65,7 +65,9 @@ def bigtrain_side(data: Path, folder: Path, steps: int) -> Callable[[], float]:
 
         with tempfile.TemporaryDirectory() as name:
             directory = RunDirectory(Path(name))
-            loggers = [build(node, trusted, directory=directory.path, resumed=None) for node in checked.loggers.values()]
+            loggers = [
+                build(node, trusted, directory=directory.path, resumed=None) for node in checked.loggers.values()
+            ]
             start = Start(ready.program.init(numbers), 0, {})
             checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
             console = Console(quiet=True)
@@ -149,8 +151,12 @@ def main() -> None:
             times.append(pair)
             print(f"bigtrain {pair[0] * 1e6:7.1f} µs/step   bare scan {pair[1] * 1e6:7.1f} µs/step   {ratios[-1]:.3f}")
     middle = [statistics.median(side) * 1e6 for side in zip(*times, strict=True)]
-    print(f"median: bigtrain {middle[0]:.1f}, bare {middle[1]:.1f} µs/step; ratio of pairs {statistics.median(ratios):.3f}")
-    print(f"range of ratios {min(ratios):.3f} to {max(ratios):.3f}; jax {jax.__version__}, {jax.devices()[0].device_kind}")
+    print(
+        f"median: bigtrain {middle[0]:.1f}, bare {middle[1]:.1f} µs/step; ratio of pairs {statistics.median(ratios):.3f}"
+    )
+    print(
+        f"range of ratios {min(ratios):.3f} to {max(ratios):.3f}; jax {jax.__version__}, {jax.devices()[0].device_kind}"
+    )
 
 
 if __name__ == "__main__":

@@ -74,17 +74,18 @@ def _texts(trained: Trained, wish: Wish, output: Path | None, *, as_json: bool) 
 
 def _images(trained: Trained, wish: Wish, output: Path, *, as_json: bool) -> None:
     from bigtrain.run import pictures
+    from bigtrain.train.show import value_range
 
     if output.suffix.lower() not in (".png", ".npy"):
         raise InputError(f"--output: {output} is a picture's samples; it writes .png or .npy")
+    if output.suffix.lower() == ".png" and not pictures.drawable(trained.spec.inputs.shape):
+        raise InputError(f"--output: examples of shape {list(trained.spec.inputs.shape)} are no pictures; write .npy")
     drawn = _drawn(trained, wish)
     if output.suffix.lower() == ".npy":
         _save_array(output, drawn)
     else:
-        low, high = float(drawn.min()), float(drawn.max())
-        low = trained.spec.inputs.low if trained.spec.inputs.low is not None else low
-        high = trained.spec.inputs.high if trained.spec.inputs.high is not None else high
-        pictures.save_png(output, pictures.grid((drawn - low) / (high - low or 1.0)))
+        low, high = value_range(trained.spec, drawn)
+        pictures.save_png(output, pictures.grid((drawn - low) / (high - low)))
     if as_json:
         sys.stdout.write(json.dumps({"output": str(output), "shape": list(drawn.shape)}) + "\n")
     else:
@@ -95,13 +96,11 @@ def _drawn(trained: Trained, wish: Wish, **options: Any) -> np.ndarray:
     import jax
     import numpy as np
 
-    from bigtrain.train.show import sampler
+    from bigtrain.train.show import Drawing
 
-    draw = sampler(
-        trained.definition, trained.recipe, trained.task, trained.fields, number=wish.number, **options  # type: ignore[arg-type]
-    )  # fmt: skip
-    parts = trained.state.evaluated()
-    return np.asarray(draw(parts.params, parts.rest, jax.random.key(wish.seed)))
+    drawing = Drawing(trained.definition, trained.recipe, trained.task, trained.fields)
+    draw = drawing.sampler(number=wish.number, **options)
+    return np.asarray(draw(trained.state.evaluated(), jax.random.key(wish.seed)))
 
 
 def _save_array(path: Path, values: np.ndarray) -> None:

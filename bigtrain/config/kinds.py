@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 import sys
 import typing
 from collections.abc import Callable, Iterable
@@ -197,7 +196,7 @@ def either(options: Iterable[Kind]) -> Kind:
 
 def _is_beyond_float(value: int | float) -> bool:
     """An integer of 400 digits, which no float can hold."""
-    return abs(value) > sys.float_info.max and not math.isinf(value)
+    return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
 def _parsed(text: object) -> ast.expr | None:

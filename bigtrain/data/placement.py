@@ -24,7 +24,8 @@ Item = TypeVar("Item")
 Feed = Any
 """What one dispatch takes: ({name: [N, …]}, indices [S, B]) when resident, {name: [S, B, …]} when streamed."""
 
-RESIDENT_BYTES = 1 << 29  # a larger training set is streamed unless the config says otherwise
+CPU_RESIDENT_BYTES = 1 << 29  # on a CPU a larger training set is streamed: the copy would double what it takes
+DEVICE_SHARE = 0.25  # of an accelerator's memory, at most so much is given to the training set
 CHUNK_BYTES = 64 << 20  # at most this much is gathered for one dispatch
 QUEUED = 2  # chunks that a streaming thread prepares ahead
 
@@ -40,8 +41,10 @@ class Dispatch:
 class Placement(Protocol):
     """Turns a plan of dispatches into feeds."""
 
-    capacity: int
-    """Steps that one feed has room for; a dispatch may use fewer."""
+    @property
+    def capacity(self) -> int:
+        """Steps that one feed has room for; a dispatch may use fewer."""
+        ...
 
     def abstract(self) -> Feed:
         """A feed as shapes with shardings."""
@@ -202,11 +205,17 @@ def choose(
         placement: 'resident', 'stream' or 'auto'.
         capacity: steps a dispatch; None chooses.
     """
-    size = len(source) * spec.example_bytes
-    resident = placement == "resident" or (placement == "auto" and size <= RESIDENT_BYTES)
-    reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= RESIDENT_BYTES else 'over'} {RESIDENT_BYTES >> 20} MiB"
+    size, room = len(source) * spec.example_bytes, resident_bytes(rules.mesh.devices.flat[0])
+    resident = placement == "resident" or (placement == "auto" and size <= room)
+    reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
     reason = reason if placement == "auto" else f"placement={placement}"
     if resident:
         return Resident.of(source, order, rules, capacity or 64), reason
     batch_bytes = max(1, spec.example_bytes * order.batch_size)
     return Streamed(source, spec, order, rules, capacity or max(1, min(64, CHUNK_BYTES // batch_bytes))), reason
+
+
+def resident_bytes(device: jax.Device) -> int:
+    """How large a training set may be to stay on this device."""
+    stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
+    return int(DEVICE_SHARE * stats["bytes_limit"]) if "bytes_limit" in stats else CPU_RESIDENT_BYTES

@@ -39,7 +39,7 @@ def _drawn(values: np.ndarray, key: int, bound: int) -> np.ndarray:
 
 
 def _added(left: np.ndarray, right: np.ndarray, modulus: int) -> np.ndarray:
-    """`(left + right) % modulus` for uint64 values below the modulus: the wrapped difference is the larger if unneeded."""
+    """`(left + right) % modulus` for uint64 values below the modulus: an unneeded subtraction wraps to the larger."""
     total = left + right
     return np.minimum(total, total - np.uint64(modulus))
 

@@ -25,9 +25,7 @@ def spec_to_json(spec: Spec) -> str:
 def spec_from_json(plain: Any, where: object) -> Spec:
     """The spec from parsed JSON; `where` names the file in the error for one that is no spec."""
     try:
-        fields = {
-            str(k): Field(**{**v, "shape": tuple(int(n) for n in v["shape"])}) for k, v in plain["fields"].items()
-        }
+        fields = {str(name): _field(entry) for name, entry in plain["fields"].items()}
         vocabulary = plain.get("vocabulary")
         return Spec(
             str(plain["name"]),
@@ -38,3 +36,8 @@ def spec_from_json(plain: Any, where: object) -> Spec:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: is no data spec: {error!r}") from error
+
+
+def _field(entry: dict[str, Any]) -> Field:
+    values: dict[str, Any] = {**entry, "shape": tuple(int(size) for size in entry["shape"])}
+    return Field(**values)

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 
+def drawable(shape: tuple[int, ...]) -> bool:
+    """Whether one example of this shape is a picture: a row of values, a grey image, or one with 1 or 3 channels."""
+    return len(shape) in (1, 2) or (len(shape) == 3 and shape[-1] in (1, 3))
+
+
 def grid(images: np.ndarray, columns: int | None = None, *, zoom_to: int = 56) -> np.ndarray:
     """Images [N, H, W] or [N, H, W, C] within [0, 1] side by side, as bytes [H', W'(, 3)]; small ones are enlarged."""
     if images.ndim == 2:  # vectors: as rows of one picture
@@ -25,6 +30,17 @@ def grid(images: np.ndarray, columns: int | None = None, *, zoom_to: int = 56) -
         top, left = index // columns * cell[0] + gap, index % columns * cell[1] + gap
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     return canvas[..., 0] if canvas.ndim == 3 and canvas.shape[-1] == 1 else canvas
+
+
+def beside(left: np.ndarray, right: np.ndarray, *, space: int = 12) -> np.ndarray:
+    """Two pictures of the same kind next to each other, white between and below them."""
+    height = max(left.shape[0], right.shape[0])
+    rest = left.shape[2:]
+    sides = []
+    for side in (left, np.full((height, space, *rest), 255, np.uint8), right):
+        below = np.full((height - side.shape[0], side.shape[1], *rest), 255, np.uint8)
+        sides.append(np.concatenate([side, below]))
+    return np.concatenate(sides, axis=1)
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ class Console:
             self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), value))
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
+    def waiting(self, what: str) -> Generator[None]:
         """A spinner on a terminal while the block runs; nothing elsewhere."""
         if not self.live:
             yield

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 class TensorBoard:
@@ -19,18 +20,18 @@ class TensorBoard:
             resumed: the step a run continues from; the viewer drops what earlier files hold beyond it.
         """
         from tensorboardX import SummaryWriter
+        from tensorboardX.proto import summary_pb2
 
         # tensorboardX names its file by the second and overwrites it when a run is reopened within one
         suffix = f".{os.getpid()}.{time.time_ns()}"
         purge = None if resumed is None else resumed + 1
-        self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=purge, filename_suffix=suffix)
+        self._summary: Any = summary_pb2.Summary  # a generated class: no type checker knows it
+        self._writer: Any = SummaryWriter(str(directory / "tensorboard"), purge_step=purge, filename_suffix=suffix)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """See `Logger`; one event for all numbers of a step, which costs a fifth of an event for each."""
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-        self._writer.file_writer.add_summary(Summary(value=values), step)
+        values = [self._summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._writer.file_writer.add_summary(self._summary(value=values), step)
 
     def close(self) -> None:
         """See `Logger`."""

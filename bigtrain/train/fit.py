@@ -17,7 +17,7 @@ from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.run import environment, pictures
 from bigtrain.run.directory import RunDirectory
-from bigtrain.tasks.task import Generative, Task
+from bigtrain.tasks.task import Generative
 from bigtrain.tracking import jsonl
 from bigtrain.tracking.console import Console
 from bigtrain.tracking.logger import Logger
@@ -26,7 +26,7 @@ from bigtrain.train.evaluate import Scorer
 from bigtrain.train.loop import train
 from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import Prepared
-from bigtrain.train.show import Show
+from bigtrain.train.show import Drawing, ShowImages, ShowText
 from bigtrain.train.state import TrainState
 
 
@@ -79,9 +79,15 @@ def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:
 
 
 def assemble(
-    ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, loggers: Sequence[Logger], console: Console,
-    directory: RunDirectory, requested: interrupt.Requests,
-) -> list[hooks.Hook]:  # fmt: skip
+    ready: Prepared,
+    start: Start,
+    numbers: Any,
+    checkpoints: Checkpoints,
+    loggers: Sequence[Logger],
+    console: Console,
+    directory: RunDirectory,
+    requested: interrupt.Requests,
+) -> list[hooks.Hook]:
     """The hooks of a run, in the order they act."""
     lengths, run = ready.lengths, ready.run
     log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch)
@@ -92,24 +98,24 @@ def assemble(
     if validation is not None:
         scorer = Scorer(ready.program, ready.batching, validation, numbers)
         parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
-    task = ready.program.definition.make_task(ready.values)
-    if shows_samples(ready, task):
-        show = Show(
-            ready.program.definition, ready.program.recipe, task, ready.values, ready.dataset,
-            directory.path / "samples", console.say,
-        )  # fmt: skip
+    show = shown(ready, directory, console)
+    if show is not None:
         parts.append(hooks.Show(lengths.eval_every, show, log))
     looks = min(lengths.save_every, lengths.eval_every) if run.checkpoint.best else lengths.save_every
     save = hooks.Save(looks, lengths.save_every, lengths.steps, checkpoints, scores, log)
     return [*parts, save, hooks.Interrupt(lengths.steps, requested, save.save)]
 
 
-def shows_samples(ready: Prepared, task: Task) -> bool:
-    """Whether the run can make its samples visible: text from a model that steps, or images."""
-    spec = ready.dataset.spec
-    if not isinstance(task, Generative):
-        return False
-    return spec.vocabulary is not None or (spec.inputs.kind == "features" and len(spec.inputs.shape) in (1, 2, 3))
+def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowText | ShowImages | None:
+    """What makes the samples of the run visible; None for a model that makes none."""
+    made, spec = ready.program.definition, ready.dataset.spec
+    task = made.make_task(ready.values)
+    if not isinstance(task, Generative) or not (spec.vocabulary or pictures.drawable(spec.inputs.shape)):
+        return None
+    fields = {field: ready.values[f"model.{field}"] for field in ready.program.recipe.fields}
+    drawing = Drawing(made, ready.program.recipe, task, fields, ready.run.seed)
+    folder = directory.path / "samples"
+    return ShowText(drawing, folder, console.say) if spec.vocabulary else ShowImages(drawing, ready.dataset, folder)
 
 
 def finish(

@@ -163,7 +163,7 @@ class Show(Silent):
 
 @dataclass
 class Save(Silent):
-    """Saves the state: at every multiple of `save_every`, at the end, and when the validation score is the best so far."""
+    """Saves the state: at multiples of `save_every`, at the end, and when the validation score is the best so far."""
 
     every: int
     save_every: int

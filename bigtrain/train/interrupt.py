@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ class Requests:
 
 
 @contextmanager
-def requests() -> Iterator[Requests]:
+def requests() -> Generator[Requests]:
     """Listens for signals while the block runs; outside the main thread, where Python allows no handler, to none."""
     listener = Requests()
     if threading.current_thread() is not threading.main_thread():

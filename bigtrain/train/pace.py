@@ -1,4 +1,4 @@
-"""How many steps a dispatch takes: enough that Python's share is negligible, few enough that the run stays responsive."""
+"""How many steps a dispatch takes: enough that Python costs nothing, few enough that the run stays responsive."""
 
 from __future__ import annotations
 

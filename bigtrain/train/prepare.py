@@ -13,7 +13,7 @@ from bigtrain.config.duration import Duration
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.schema import RunConfig
 from bigtrain.config.trust import Trust
-from bigtrain.data.placement import Placement, choose
+from bigtrain.data.placement import Resident, Streamed, choose
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset
 from bigtrain.optim.chain import Chain
@@ -43,7 +43,7 @@ class Prepared:
     dataset: Dataset
     lengths: Lengths
     rules: Rules
-    placement: Placement
+    placement: Resident | Streamed
     placement_reason: str
     batching: Batching
     values: dict[str, float]

@@ -23,12 +23,13 @@ from bigtrain.config.trust import Trust
 from bigtrain.data.placement import Feed, prepare, take
 from bigtrain.data.spec import Spec
 from bigtrain.metrics import Mean
-from bigtrain.models.split import Arrays, Parts, Recipe, split
+from bigtrain.models.split import Parts, Recipe, split
 from bigtrain.optim.chain import Chain
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import step
 from bigtrain.train.state import TrainState
+from bigtrain.train.step import Metrics
 
 Numbers = Mapping[str, Any]
 PRECISIONS = {"f32": jnp.float32, "bf16": jnp.bfloat16}
@@ -75,7 +76,9 @@ class Definition:
         ema = {name: value for name, value in parts.params.items()} if self.ema else {}
         return TrainState(jnp.zeros((), jnp.int32), parts.params, parts.rest, opt_state, ema)
 
-    def advance(self, recipe: Recipe, capacity: int, state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, dict[str, Mean]]:  # fmt: skip
+    def advance(
+        self, recipe: Recipe, capacity: int, state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers
+    ) -> tuple[TrainState, Metrics]:
         """`number` optimizer steps; the metric states of each step as arrays [capacity].
 
         A loop of a length known only at run time: the executable is the same for every number of steps, so where a run
@@ -86,13 +89,13 @@ class Definition:
         gradient = step.mean_gradient(recipe, task, _fields(recipe, numbers), dtype=dtype, accumulate=self.accumulate)
         key, ema = _keys(numbers)[1], numbers["ema"] if self.ema else None
 
-        def one(state: TrainState, at: jax.Array) -> tuple[TrainState, dict[str, Mean]]:
+        def one(state: TrainState, at: jax.Array) -> tuple[TrainState, Metrics]:
             batch = prepare(self.spec, take(feed, at))
             rate = self.chain.learning_rate(numbers, state.step)
             state, metrics = step.update(state, gradient, rule, batch, jax.random.fold_in(key, state.step), ema)
             return state, {**metrics, "learning_rate": Mean(rate.astype(jnp.float32), jnp.ones((), jnp.float32))}
 
-        def body(at: jax.Array, carry: tuple[TrainState, dict[str, Mean]]) -> tuple[TrainState, dict[str, Mean]]:
+        def body(at: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, log = carry
             state, metrics = one(state, at)
             return state, jax.tree.map(lambda entries, value: entries.at[at].set(value), log, metrics)
@@ -101,7 +104,9 @@ class Definition:
         log = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
         return jax.lax.fori_loop(0, number, body, (state, log))
 
-    def evaluate(self, recipe: Recipe, state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers) -> dict[str, Mean]:  # fmt: skip
+    def evaluate(
+        self, recipe: Recipe, state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers
+    ) -> Metrics:
         """The merged metric states of the first `number` batches of a feed; `weights` [S, B] is 0 for padding."""
         task, fields = self.make_task(numbers), _fields(recipe, numbers)
         parts = state.evaluated()
@@ -109,7 +114,7 @@ class Definition:
         parts = Parts(step.cast(parts.params, dtype), parts.rest)
         key = _keys(numbers)[2]
 
-        def one(at: jax.Array) -> dict[str, Mean]:
+        def one(at: jax.Array) -> Metrics:
             batch = {**prepare(self.spec, take(feed, at)), "weights": weights[at]}
             # the key depends on the batch alone, so two checkpoints are judged with the same noise
             loss, metrics, _ = step.elements(
@@ -147,18 +152,14 @@ class Program:
         state: TrainState = self.executables["init"](numbers)
         return state
 
-    def advance(
-        self, state: TrainState, feed: Feed, number: int, numbers: Numbers
-    ) -> tuple[TrainState, dict[str, Mean]]:
+    def advance(self, state: TrainState, feed: Feed, number: int, numbers: Numbers) -> tuple[TrainState, Metrics]:
         """`number` steps; the given state's memory is reused (donated), so it must not be used again."""
-        result: tuple[TrainState, dict[str, Mean]] = self.executables["advance"](state, feed, np.int32(number), numbers)
+        result: tuple[TrainState, Metrics] = self.executables["advance"](state, feed, np.int32(number), numbers)
         return result
 
-    def evaluate(
-        self, state: TrainState, feed: Feed, weights: jax.Array, number: int, numbers: Numbers
-    ) -> dict[str, Mean]:
+    def evaluate(self, state: TrainState, feed: Feed, weights: jax.Array, number: int, numbers: Numbers) -> Metrics:
         """Metric states of `number` evaluation batches."""
-        result: dict[str, Mean] = self.executables["evaluate"](state, feed, weights, np.int32(number), numbers)
+        result: Metrics = self.executables["evaluate"](state, feed, weights, np.int32(number), numbers)
         return result
 
     def numbers(self, values: Mapping[str, float]) -> dict[str, jax.Array]:
@@ -172,8 +173,12 @@ def _number(name: str, value: float) -> np.generic:
 
 
 def compile_program(
-    definition: Definition, rules: Rules, values: Mapping[str, float], train: tuple[Feed, int], evaluation: tuple[Feed, jax.ShapeDtypeStruct] | None,
-) -> Program:  # fmt: skip
+    definition: Definition,
+    rules: Rules,
+    values: Mapping[str, float],
+    train: tuple[Feed, int],
+    evaluation: tuple[Feed, jax.ShapeDtypeStruct],
+) -> Program:
     """Compiles the program from shapes; no array of the model exists yet.
 
     Args:
@@ -181,7 +186,7 @@ def compile_program(
         rules: mesh and shardings.
         values: the numbers, for their names.
         train: the abstract training feed and its capacity in steps.
-        evaluation: the abstract evaluation feed and weights; None where nothing is evaluated.
+        evaluation: the abstract evaluation feed and weights.
     """
     recipe, _ = definition.recipe()
     replicated = rules.sharding()
@@ -192,18 +197,15 @@ def compile_program(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     feed, capacity = train
 
-    def advance(
-        state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers
-    ) -> tuple[TrainState, dict[str, Mean]]:
+    def advance(state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, Metrics]:
         return definition.advance(recipe, capacity, state, feed, number, numbers)
 
     jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
     lowered = {
         "advance": jitted.lower(state, feed, count, numbers),
         "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
+        "evaluate": _evaluation(definition, recipe, rules, state, values, evaluation),
     }
-    if evaluation is not None:
-        lowered["evaluate"] = _evaluation(definition, recipe, rules, state, values, evaluation)
     with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
         executables = dict(zip(lowered, pool.map(lambda item: item.compile(), lowered.values()), strict=True))
     return Program(definition, recipe, rules, state, capacity, executables)

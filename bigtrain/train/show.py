@@ -1,8 +1,9 @@
-"""Samples of a generative model, as a picture or as text."""
+"""Samples of a generative model, as pictures or as text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,110 @@ import numpy as np
 
 from bigtrain.data.placement import prepare
 from bigtrain.data.spec import Dataset, Spec
-from bigtrain.models.split import Parts
+from bigtrain.models.split import Parts, Recipe
 from bigtrain.run import pictures
 from bigtrain.tasks.task import Generative, Task
-from bigtrain.train.program import Definition, Recipe
+from bigtrain.train.program import Definition
 from bigtrain.train.state import TrainState
 
-SHOWN = 16  # images of a grid; texts are shown one at a time
+SHOWN = 16  # images of a grid; a text is shown alone
+TEXT = {"number": 1, "length": 160, "temperature": 0.8}
 
 
-def sampler(
-    made: Definition, recipe: Recipe, task: Generative, fields: dict[str, float], **options: Any
-) -> Callable[..., Any]:
-    """The compiled function (parts, key) -> samples."""
+@dataclass(frozen=True)
+class Drawing:
+    """What it takes to use a model between training steps: how to put it together, and with which numbers."""
 
-    def draw(parts: Parts, key: jax.Array) -> Any:
-        model = recipe.merge(parts, fields, key, training=False)
-        return task.sample(model, made.spec, key, **options)
+    definition: Definition
+    recipe: Recipe
+    task: Task
+    fields: dict[str, float]  # the model's hyperparameters
+    seed: int = 0
 
-    return jax.jit(lambda params, rest, key: draw(Parts(params, rest), key))
+    def sampler(self, **options: Any) -> Callable[[Parts, jax.Array], Any]:
+        """The compiled function (parts, key) -> samples, with the options of the task's `sample`."""
+        task = self.task
+        assert isinstance(task, Generative)
+
+        def draw(params: Any, rest: Any, key: jax.Array) -> Any:
+            model = self.recipe.merge(Parts(params, rest), self.fields, key, training=False)
+            return task.sample(model, self.definition.spec, key, **options)
+
+        compiled = jax.jit(draw)
+        return lambda parts, key: compiled(parts.params, parts.rest, key)
+
+    def rebuilder(self) -> Callable[[Parts, Any], tuple[jax.Array, jax.Array]]:
+        """The compiled function (parts, batch) -> (inputs, their reconstructions)."""
+
+        def rebuild(params: Any, rest: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
+            batch = prepare(self.definition.spec, batch)
+            model = self.recipe.merge(Parts(params, rest), self.fields, jax.random.key(self.seed), training=False)
+            return batch["inputs"], self.task.predict(model, batch)["reconstruction"]
+
+        compiled = jax.jit(rebuild)
+        return lambda parts, batch: compiled(parts.params, parts.rest, batch)
+
+    def key(self, step: int) -> jax.Array:
+        """The key of the samples after `step` steps."""
+        return jax.random.fold_in(jax.random.key(self.seed), step)
+
+
+@dataclass
+class ShowText:
+    """Prints a text, and writes it to `samples/step-N.txt`."""
+
+    drawing: Drawing
+    folder: Path
+    say: Callable[..., None]
+    _draw: Callable[[Parts, jax.Array], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._draw = self.drawing.sampler(**TEXT)
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Shows a text of the model after `step` steps."""
+        tokens = np.asarray(self._draw(state.evaluated(), self.drawing.key(step)))[0]
+        text = text_of(self.drawing.definition.spec, tokens)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"step-{step:06d}.txt").write_text(text, encoding="utf-8")
+        self.say("  sample: " + " ".join(text.split()), style="dim")
+
+
+@dataclass
+class ShowImages:
+    """Writes `samples/step-N.png`: samples on the left; on the right, examples above their reconstructions."""
+
+    drawing: Drawing
+    dataset: Dataset
+    folder: Path
+    _draw: Callable[[Parts, jax.Array], Any] = field(init=False)
+    _rebuild: Callable[[Parts, Any], tuple[jax.Array, jax.Array]] = field(init=False)
+    _batch: dict[str, np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._draw, self._rebuild = self.drawing.sampler(number=SHOWN), self.drawing.rebuilder()
+        splits = self.dataset.splits
+        source = splits.get("validation") or splits.get("test") or splits["train"]
+        self._batch = {"inputs": source[np.arange(min(SHOWN // 2, len(source)))]["inputs"]}
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Shows what the model after `step` steps makes."""
+        parts = state.evaluated()
+        samples = np.asarray(self._draw(parts, self.drawing.key(step)))
+        originals, rebuilt = map(np.asarray, self._rebuild(parts, self._batch))
+        rows = [half[at : at + 4] for at in range(0, len(originals), 4) for half in (originals, rebuilt)]
+        low, high = value_range(self.drawing.definition.spec, originals)
+        left, right = (
+            pictures.grid((images - low) / (high - low), columns=4) for images in (samples, np.concatenate(rows))
+        )
+        pictures.save_png(self.folder / f"step-{step:06d}.png", pictures.beside(left, right))
+
+
+def value_range(spec: Spec, values: np.ndarray) -> tuple[float, float]:
+    """The least and greatest value of a picture: what the data knows of itself, else those of `values`."""
+    low = float(values.min()) if spec.inputs.low is None else spec.inputs.low
+    high = float(values.max()) if spec.inputs.high is None else spec.inputs.high
+    return low, high if high > low else low + 1.0
 
 
 def text_of(spec: Spec, tokens: np.ndarray) -> str:
@@ -39,73 +125,3 @@ def text_of(spec: Spec, tokens: np.ndarray) -> str:
     if spec.vocabulary is not None and spec.vocabulary.raw:
         return joined.encode("latin-1").decode("utf-8", errors="replace")
     return joined
-
-
-class Show:
-    """Draws from the model as it is, and writes `samples/step-N.png` or prints and writes a text."""
-
-    def __init__(
-        self, made: Definition, recipe: Recipe, task: Task, values: dict[str, float], dataset: Dataset, folder: Path, say: Callable[..., None]
-    ) -> None:  # fmt: skip
-        self.made, self.recipe, self.task, self.dataset, self.folder, self.say = (
-            made,
-            recipe,
-            task,
-            dataset,
-            folder,
-            say,
-        )
-        self.fields = {field: values[f"model.{field}"] for field in recipe.fields}
-        self.key = jax.random.key(int(values["seed"]))
-        self.texts = dataset.spec.vocabulary is not None
-        options = {"number": 1, "length": 160, "temperature": 0.8} if self.texts else {"number": SHOWN}
-        assert isinstance(task, Generative)
-        self._draw = sampler(made, recipe, task, self.fields, **options)
-        self._rebuild = jax.jit(self._reconstructed)
-
-    def __call__(self, step: int, state: TrainState) -> None:
-        """Shows samples of the state after `step` steps."""
-        parts = state.evaluated()
-        drawn = np.asarray(self._draw(parts.params, parts.rest, jax.random.fold_in(self.key, step)))
-        name = f"step-{step:06d}"
-        if self.texts:
-            text = text_of(self.dataset.spec, drawn[0])
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"{name}.txt").write_text(text, encoding="utf-8")
-            self.say("  sample: " + " ".join(text.split()), style="dim")
-            return
-        pictures.save_png(self.folder / f"{name}.png", self._picture(parts, drawn))
-
-    def _picture(self, parts: Parts, samples: np.ndarray) -> np.ndarray:
-        """Samples on the left; on the right, examples above their reconstructions."""
-        source = next(
-            self.dataset.splits[name] for name in ("validation", "test", "train") if name in self.dataset.splits
-        )
-        batch = {
-            name: value for name, value in source[np.arange(min(SHOWN // 2, len(source)))].items() if name == "inputs"
-        }
-        originals, rebuilt = jax.device_get(self._rebuild(parts.params, parts.rest, batch))
-        pairs = np.concatenate(
-            [half for at in range(0, len(originals), 4) for half in (originals[at : at + 4], rebuilt[at : at + 4])]
-        )
-        low, high = self._range(np.asarray(originals))
-        left = pictures.grid((samples - low) / (high - low), columns=4)
-        right = pictures.grid((pairs - low) / (high - low), columns=4)
-        height = max(left.shape[0], right.shape[0])
-        padded = [
-            np.pad(side, [(0, height - side.shape[0]), (0, 0)] + [(0, 0)] * (side.ndim - 2), constant_values=255)
-            for side in (left, right)
-        ]
-        space = np.full((height, 12, *left.shape[2:]), 255, np.uint8)
-        return np.concatenate([padded[0], space, padded[1]], axis=1)
-
-    def _range(self, originals: np.ndarray) -> tuple[float, float]:
-        low, high = self.made.spec.inputs.low, self.made.spec.inputs.high
-        low = float(originals.min()) if low is None else low
-        high = float(originals.max()) if high is None else high
-        return low, high if high > low else low + 1.0
-
-    def _reconstructed(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
-        batch = prepare(self.made.spec, batch)
-        model = self.recipe.merge(Parts(params, rest), self.fields, self.key, training=False)
-        return batch["inputs"], self.task.predict(model, batch)["reconstruction"]

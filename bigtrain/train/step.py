@@ -6,6 +6,7 @@ divided by their summed weight, is the gradient of the mean loss however the bat
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from bigtrain.train.state import TrainState
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, Mean]
 Gradient = Callable[[Arrays, Arrays, Batch, jax.Array], tuple[Arrays, Arrays, Metrics]]
-"""(params, rest, batch, key) -> (grads, rest, metrics): the mean gradient here; a private one is the same function type."""
+"""(params, rest, batch, key) -> (grads, rest, metrics): the mean gradient here; a private one has the same type."""
 
 
 def elements(
@@ -115,15 +116,19 @@ def _accumulated(microbatch: Gradient, number: int) -> Gradient:
 
 
 def update(
-    state: TrainState, gradient: Gradient, rule: optax.GradientTransformationExtraArgs, batch: Batch, key: jax.Array,
+    state: TrainState,
+    gradient: Gradient,
+    rule: optax.GradientTransformationExtraArgs,
+    batch: Batch,
+    key: jax.Array,
     ema: jax.Array | None,
-) -> tuple[TrainState, Metrics]:  # fmt: skip
+) -> tuple[TrainState, Metrics]:
     """One optimizer step. `ema` is the decay of the moving average of the parameters, None without one."""
     grads, rest, metrics = gradient(state.params, state.rest, batch, key)
     updates, opt_state = rule.update(grads, state.opt_state, state.params)
-    params: Arrays = optax.apply_updates(state.params, updates)  # type: ignore[assignment]
-    average = state.ema if ema is None else optax.incremental_update(params, state.ema, 1.0 - ema)
-    return TrainState(state.step + 1, params, rest, opt_state, average), metrics  # type: ignore[arg-type]
+    params = typing.cast(Arrays, optax.apply_updates(state.params, updates))
+    average = state.ema if ema is None else typing.cast(Arrays, optax.incremental_update(params, state.ema, 1.0 - ema))
+    return TrainState(state.step + 1, params, rest, opt_state, average), metrics
 
 
 def cast(values: Mapping[str, jax.Array], dtype: jnp.dtype) -> dict[str, jax.Array]:

@@ -35,12 +35,9 @@ def test_read(given: object, amount: float, unit: str) -> None:
 @pytest.mark.parametrize(
     "given",
     ["", "abc", "-5", -5, "5 epoch s", "epochs", "1.5", 1.5, True, None, [5], "5parsecs", "1e999", float("nan"),
-     float("inf"), "_5", "5%%", "0x10", "१०", "1 0", "5\n%\n5"],
+     float("inf"), "_5", "5%%", "0x10", "1 0", "5\n%\n5"],
 )  # fmt: skip
 def test_refused(given: object) -> None:
-    if given == "१०":  # digits of another script are digits to Python, and as good
-        assert Duration.parse(given).amount == 10
-        return
     with pytest.raises(DurationError):
         Duration.parse(given)
 

@@ -45,7 +45,7 @@ def test_without_smoothing_a_class_that_is_ruled_out_does_no_harm():
             return jnp.sum(task.elements(lambda inputs: logits, given(logits, targets)[1], KEY)[0])
 
         probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-        np.testing.assert_allclose(jax.grad(loss)(logits), probability - np.eye(3)[targets], atol=1e-6)
+        np.testing.assert_allclose(jax.jit(jax.grad(loss))(logits), probability - np.eye(3)[targets], atol=1e-6)
 
 
 def test_accuracy_counts_the_weighted_hits():

@@ -1,0 +1,163 @@
+"""Where the data lives: both placements give the same batches, and the thread that works ahead behaves."""
+
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bigtrain.config.schema import MeshConfig
+from bigtrain.data.arrays import Arrays
+from bigtrain.data.placement import RESIDENT_BYTES, Dispatch, Resident, Streamed, ahead, choose, prepare, take
+from bigtrain.data.sampler import Order
+from bigtrain.data.spec import Field, Spec
+from bigtrain.parallel.mesh import make
+from bigtrain.parallel.rules import Rules
+
+N, B, CAPACITY = 50, 8, 4
+RANDOM = np.random.default_rng(0)
+FIELDS = {
+    "inputs": Field((3, 2), "uint8", "features", scale=1 / 255),
+    "targets": Field((), "int32", "label"),
+    "weights": Field((), "float32", "real"),
+}
+SPEC = Spec("made up", FIELDS, {"train": N}, ("a", "b"))
+COLUMNS = {
+    "inputs": RANDOM.integers(0, 256, (N, 3, 2)).astype(np.uint8),
+    "targets": np.arange(N, dtype=np.int32),
+    "weights": RANDOM.normal(size=N).astype(np.float32),
+}
+SOURCE = Arrays(COLUMNS)
+ORDER = Order(N, B, seed=3)
+DISPATCHES = [Dispatch(0, 1), Dispatch(1, 2), Dispatch(3, 4), Dispatch(7, 3), Dispatch(1000, 4)]
+
+
+def rules(devices=1):
+    return Rules.checked(make(MeshConfig(data=devices)), {"batch": "data"})
+
+
+def placements(devices=1):
+    resident = Resident.of(SOURCE, ORDER, rules(devices), CAPACITY)
+    return resident, Streamed(SOURCE, SPEC, ORDER, rules(devices), CAPACITY)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_resident_and_streamed_give_the_same_bits_in_the_same_order(devices):
+    batch_of = jax.jit(lambda feed, at: prepare(SPEC, take(feed, at)))
+    both = zip(*(placement.feeds(DISPATCHES) for placement in placements(devices)), strict=True)
+    seen = 0
+    for (ours, resident), (theirs, streamed) in both:
+        assert ours == theirs
+        for at in range(ours.number):
+            one, other = batch_of(resident, at), batch_of(streamed, at)
+            expected = SOURCE[ORDER.batches(ours.step + at, 1)[0]]
+            assert one.keys() == other.keys() == expected.keys()
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name])
+                scaled = expected[name].astype(np.float32) * np.float32(1 / 255) if name == "inputs" else expected[name]
+                np.testing.assert_array_equal(one[name], scaled)
+            assert (one["inputs"].dtype, one["targets"].dtype) == (jnp.float32, jnp.int32)
+            seen += 1
+    assert seen == 14
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_shapes_known_before_are_those_that_arrive(devices):
+    for placement in placements(devices):
+        _, feed = next(iter(placement.feeds(DISPATCHES)))
+        for found, promised in zip(jax.tree.leaves(feed), jax.tree.leaves(placement.abstract()), strict=True):
+            assert (found.shape, found.dtype) == (promised.shape, promised.dtype)
+            assert found.sharding.is_equivalent_to(promised.sharding, found.ndim)
+
+
+def test_the_steps_of_a_feed_do_not_depend_on_how_the_run_is_cut_into_dispatches():
+    _, streamed = placements()
+    whole = streamed.gathered(Dispatch(5, 4))
+    for at in range(4):
+        single = streamed.gathered(Dispatch(5 + at, 1))
+        for name in FIELDS:
+            np.testing.assert_array_equal(single[name][0], whole[name][at])
+            np.testing.assert_array_equal(single[name][1:], 0)
+
+
+@pytest.mark.parametrize(
+    ("placement", "examples", "kind", "reason"),
+    [
+        ("auto", N, Resident, "0.0 MB, fits 512 MiB"),
+        ("auto", 1 + RESIDENT_BYTES // SPEC.example_bytes, Streamed, "536.9 MB, over 512 MiB"),
+        ("stream", N, Streamed, "placement=stream"),
+        ("resident", N, Resident, "placement=resident"),
+    ],
+)
+def test_what_fits_stays_on_the_device_unless_the_config_says_otherwise(placement, examples, kind, reason):
+    class Claimed(Arrays):
+        def __len__(self):
+            return examples
+
+    source = Claimed(COLUMNS) if kind is Streamed else SOURCE
+    made, why = choose(source, SPEC, Order(examples, B, 0), rules(), placement=placement, capacity=None)
+    assert (type(made), why, made.capacity) == (kind, reason, 64)
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "bigtrain-data"]
+
+
+def gone(seconds=5.0):
+    """Whether every data thread ends within a while."""
+    until = time.monotonic() + seconds
+    while threads() and time.monotonic() < until:
+        time.sleep(0.01)
+    return not threads()
+
+
+def test_items_come_in_order_and_the_thread_ends_with_them():
+    assert list(ahead(iter(range(100)), 3)) == list(range(100))
+    assert list(ahead(iter([]), 1)) == []
+    assert list(ahead(iter([None, False, 0]), 1)) == [None, False, 0]
+    assert gone()
+
+
+def test_at_most_the_room_is_prepared_before_it_is_asked_for():
+    made = []
+    items = ahead((made.append(item) or item for item in range(50)), 2)
+    assert not made, "nothing is read before the first item is asked for"
+    assert next(items) == 0
+    time.sleep(0.3)
+    assert len(made) <= 4  # the one taken, two waiting, and one in hand
+    items.close()
+    assert gone()
+
+
+def test_an_error_comes_where_its_item_would_and_ends_the_thread():
+    def broken():
+        yield 1
+        yield 2
+        raise OSError("the disk is gone")
+
+    items = ahead(broken(), 5)
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(items)
+    assert gone()
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_closing_early_stops_the_thread(room):
+    items = ahead(iter(range(10**9)), room)
+    assert next(items) == 0
+    assert threads()
+    items.close()
+    assert gone()
+
+
+def test_an_error_of_the_consumer_stops_the_thread():
+    def consume():
+        for item in ahead(iter(range(10**9)), 2):
+            1 / item
+
+    with pytest.raises(ZeroDivisionError):
+        consume()
+    assert gone()
