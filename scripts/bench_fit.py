@@ -11,6 +11,7 @@ part of a training step). The two are timed in turn and the ratio is taken pair 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -115,7 +116,7 @@ def bare_side(data: Path, steps: int) -> Callable[[], float]:
         keys = jax.random.split(jax.random.key(0), len(sizes) - 1)
         params = [
             (jax.random.normal(key, shape) * shape[0] ** -0.5, jnp.zeros(shape[1]))
-            for key, shape in zip(keys, zip(sizes, sizes[1:], strict=False), strict=True)
+            for key, shape in zip(keys, itertools.pairwise(sizes), strict=True)
         ]
         return params, rule.init(params)
 
@@ -151,12 +152,9 @@ def main() -> None:
             times.append(pair)
             print(f"bigtrain {pair[0] * 1e6:7.1f} µs/step   bare scan {pair[1] * 1e6:7.1f} µs/step   {ratios[-1]:.3f}")
     middle = [statistics.median(side) * 1e6 for side in zip(*times, strict=True)]
-    print(
-        f"median: bigtrain {middle[0]:.1f}, bare {middle[1]:.1f} µs/step; ratio of pairs {statistics.median(ratios):.3f}"
-    )
-    print(
-        f"range of ratios {min(ratios):.3f} to {max(ratios):.3f}; jax {jax.__version__}, {jax.devices()[0].device_kind}"
-    )
+    print(f"median: bigtrain {middle[0]:.1f}, bare scan {middle[1]:.1f} µs/step")
+    print(f"ratio of pairs: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {steps} steps a timing")
 
 
 if __name__ == "__main__":

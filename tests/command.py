@@ -45,4 +45,4 @@ def typed(line: str) -> Outcome:
 
 def files(folder: Path) -> set[str]:
     """Every path under a folder."""
-    return {os.path.join(where, name) for where, folders, names in os.walk(folder) for name in (*folders, *names)}
+    return {f"{where}/{name}" for where, folders, names in os.walk(folder) for name in (*folders, *names)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bigtrain.config.errors import BigtrainError
@@ -26,7 +26,7 @@ def main() -> int:
     from bigtrain.cli.app import app
     from bigtrain.config.errors import BigtrainError
 
-    usage_error = typer.BadParameter.__mro__[1]  # the base of all mistakes in arguments; Typer doesn't export it
+    usage_error: Any = typer.BadParameter.__mro__[1]  # the base of all mistakes in arguments, which has no public name
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="bigtrain", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -44,7 +44,7 @@ def main() -> int:
     except OSError as error:
         return _unexpected(error) if error.errno not in _OF_THE_MACHINE else _failed(error)
     except Exception as error:
-        return _unexpected(error)
+        return _out_of_memory() if _is_out_of_memory(error) else _unexpected(error)
 
 
 def _told(error: BigtrainError) -> int:
@@ -55,6 +55,20 @@ def _told(error: BigtrainError) -> int:
 def _failed(error: OSError) -> int:
     """The disk or the machine gave out; no bug."""
     print(f"error: {error.filename or 'the run'}: {error.strerror}", file=sys.stderr)
+    return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """JAX has no class of its own for it; the host's is `MemoryError`."""
+    told = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    return isinstance(error, MemoryError) or (
+        told and any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory"))
+    )
+
+
+def _out_of_memory() -> int:
+    print("error: out of memory; what was saved is intact", file=sys.stderr)
+    print("  try a smaller batch_size, accumulate=2, placement=stream, or a smaller model", file=sys.stderr)
     return 1
 
 

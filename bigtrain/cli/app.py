@@ -20,7 +20,7 @@ app = typer.Typer(
 
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045  Typer reads this at run time
-    typer.Argument(metavar="[KEY=VALUE]...", help="Config choices and values: model=vae optimizer.learning_rate=3e-4"),
+    typer.Argument(metavar="KEY=VALUE", help="Config choices and values: model=vae optimizer.learning_rate=3e-4"),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

@@ -6,6 +6,7 @@ The shell hands over the words before the cursor; bash splits at `=`, so its scr
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -58,7 +59,10 @@ _bigtrain() {
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
 compdef _bigtrain bigtrain
 """,
-    "fish": """complete -c bigtrain -f -a '(bigtrain __complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+    "fish": """function __bigtrain_complete
+    bigtrain __complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null
+end
+complete -c bigtrain -f -a '(__bigtrain_complete)'
 """,
 }
 
@@ -161,7 +165,7 @@ def _config_names(word: str, before: Sequence[str]) -> list[str]:
 
 
 def _option(words: Sequence[str], name: str) -> str | None:
-    return next((after for word, after in zip(words, words[1:], strict=False) if word == name), None)
+    return next((after for word, after in itertools.pairwise(words) if word == name), None)
 
 
 def _paths(word: str, *, directories: bool) -> list[str]:
@@ -171,11 +175,8 @@ def _paths(word: str, *, directories: bool) -> list[str]:
     except OSError:
         return []
     found = [entry for entry in entries if entry.name.startswith(start) and not entry.name.startswith(".")]
-    return [
-        os.path.join(folder, entry.name) + ("/" if entry.is_dir() else "")
-        for entry in found
-        if entry.is_dir() or not directories
-    ]
+    lead = word[: len(word) - len(start)]  # as typed: `./runs` stays `./runs`
+    return [lead + entry.name + ("/" if entry.is_dir() else "") for entry in found if entry.is_dir() or not directories]
 
 
 def _starting(word: str, choices: Iterable[str]) -> list[str]:

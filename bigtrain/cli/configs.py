@@ -55,9 +55,8 @@ def _show_groups(shown: dict[str, dict[str, Path]], *, as_json: bool) -> None:
     console = Console(highlight=False)
     console.print(table)
     first = next(iter(shown))
-    console.print(
-        f"\nFields of a choice: bigtrain configs {first} {next(iter(shown[first]))} · of the run: bigtrain configs {SPINE}"
-    )
+    example = f"bigtrain configs {first} {next(iter(shown[first]))}"
+    console.print(f"\nFields of a choice: {example} · of the run: bigtrain configs {SPINE}")
 
 
 def _show_fields(title: str, summary: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:

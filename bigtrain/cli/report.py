@@ -20,17 +20,14 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
     run, spec, lengths = ready.run, ready.dataset.spec, ready.lengths
     sizes = ", ".join(f"{len(source):,} {split}" for split, source in ready.dataset.splits.items())
     inputs = f"{'x'.join(map(str, spec.inputs.shape))} {spec.inputs.dtype}"
-    epochs = lengths.steps / lengths.steps_per_epoch
+    passes = f"{_short(lengths.steps / lengths.steps_per_epoch)} epochs of {_short(lengths.steps_per_epoch)}"
     rows = [
         ("model", _model(ready, checked)),
         ("data", f"{spec.name}: {sizes}; inputs {inputs}"),
         ("placement", f"{type(ready.placement).__name__.lower()} ({ready.placement_reason})"),
         ("task", _task(ready, checked)),
         ("optimizer", _optimizer(ready, checked)),
-        (
-            "steps",
-            f"{lengths.steps:,} of {run.batch_size} examples ({_short(epochs)} epochs of {_short(lengths.steps_per_epoch)} steps)",
-        ),
+        ("steps", f"{lengths.steps:,} of {run.batch_size} examples ({passes} steps)"),
         ("every", f"evaluate {lengths.eval_every:,}, save {lengths.save_every:,}, log {lengths.log_every:,} steps"),
         ("devices", _devices(ready)),
         ("precision", "f32" if run.precision == "f32" else "bf16 in the model, f32 for parameters and losses"),

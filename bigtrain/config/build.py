@@ -12,6 +12,7 @@ from bigtrain.config.check import Node
 from bigtrain.config.errors import BigtrainError, ConfigError
 from bigtrain.config.trust import Trust
 
+
 @dataclass(frozen=True)
 class Part:
     """What may be built for a group: being code of an allowed package isn't enough, `flax.io.rmtree` is that too.
@@ -42,8 +43,10 @@ PARTS: Mapping[str, Part] = {
         "a function -> GradientTransformation", ("GradientTransformation", "GradientTransformationExtraArgs")
     ),
     "schedule": Part("a function -> Shape", ("Shape",)),
-    "loggers": Part("a class with log(step, scalars) and close(), or a function -> Logger", ("Logger",), ("log", "close")),
-}  # fmt: skip
+    "loggers": Part(
+        "a class with log(step, scalars) and close(), or a function -> Logger", ("Logger",), ("log", "close")
+    ),
+}
 
 
 def resolve(node: Node, trusted: Trust) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from bigtrain.config.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed config: resolved for use, and as written (interpolations of the environment unresolved) for the disk."""
+    """A composed config: resolved for use, and as written (interpolations unresolved) for the disk."""
 
     resolved: dict[str, Any]
     written: dict[str, Any]
@@ -48,15 +48,14 @@ def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Compo
         try:
             if cfg.run_dir is not None:
                 cfg.run_dir = str(cfg.run_dir)  # `${now:…}` is a fact of this start, not to be worked out again
-            written = OmegaConf.to_container(cfg, resolve=False)
-            resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+            written: Any = OmegaConf.to_container(cfg, resolve=False)
+            resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         except (OmegaConfBaseException, RecursionError) as error:
             raise _translated(error, dirs) from error
     _check_files(choices, dirs)
-    assert isinstance(resolved, dict) and isinstance(written, dict)
-    resolved.pop("experiment", None)
-    written.pop("experiment", None)
-    return Composed(resolved, written, choices, tuple(typed))  # type: ignore[arg-type]
+    for values in (resolved, written):
+        values.pop("experiment", None)
+    return Composed(resolved, written, choices, tuple(typed))
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
@@ -76,7 +75,7 @@ def _engine(dirs: Sequence[Path]) -> Iterator[Any]:
     ConfigStore.instance().store("spine", schema.defaults())
     *users, builtin = dirs
     with hydra.initialize_config_dir(config_dir=str(builtin), job_name="bigtrain", version_base="1.3"):
-        engine = GlobalHydra.instance().hydra
+        engine: Any = GlobalHydra.instance().hydra
         path = engine.config_loader.get_search_path()
         for folder in reversed(users):
             path.prepend(provider="--config-dir", path=f"file://{folder}")

@@ -1,4 +1,4 @@
-"""Which values a field takes: read from an annotation's syntax tree, so nothing has to be imported to check a config."""
+"""Which values a field takes: read from an annotation's syntax tree, so a check imports nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bigtrain.config import values
 from bigtrain.config.duration import Duration, DurationError
 
 _NUMBER_NAMES = {"ArrayLike", "ScalarOrSchedule", "Scalar", "Numeric"}  # how Optax and JAX annotate a number
+_UNBOUNDED = values.Bounds()
 _MANY = {"Sequence", "list", "List", "tuple", "Tuple", "Iterable"}
 
 
@@ -45,6 +46,7 @@ class Exactly(Kind):
     choices: tuple[object, ...] = ()
 
     def convert(self, value: object) -> object:
+        """See `Kind`."""
         for choice in self.choices:
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                 return choice
@@ -56,9 +58,10 @@ class Number(Kind):
     """An integer or a float within bounds."""
 
     integer: bool = False
-    bounds: values.Bounds = values.Bounds()
+    bounds: values.Bounds = _UNBOUNDED
 
     def convert(self, value: object) -> int | float:
+        """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Mismatch(self.text)
         if self.integer and value != int(value if abs(value) < float("inf") else 0):
@@ -75,6 +78,7 @@ class Quantity(Kind):
     """A number of no declared type (Optax's `ArrayLike`): an integer stays one, a float stays one."""
 
     def convert(self, value: object) -> int | float:
+        """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
             raise Mismatch(self.text)
         if _is_beyond_float(value):
@@ -86,21 +90,23 @@ class Quantity(Kind):
 class Plain(Kind):
     """A value of one Python type."""
 
-    type: type = str
+    of: type = str
 
     def convert(self, value: object) -> object:
-        if self.type is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        """See `Kind`."""
+        if self.of is str and isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)  # `data.inputs=0` reads as a number in YAML
-        if not isinstance(value, self.type):
+        if not isinstance(value, self.of):
             raise Mismatch(self.text)
         return value
 
 
 @dataclass(frozen=True)
 class Span(Kind):
-    """A duration: a number of steps, or a string such as '10epochs' or '5%'. Converted later, when the data is known."""
+    """A duration: a number of steps, or a string such as '10epochs' or '5%'. Converted once the data is known."""
 
     def convert(self, value: object) -> Duration:
+        """See `Kind`."""
         if isinstance(value, Duration):
             return value
         try:
@@ -117,6 +123,7 @@ class Many(Kind):
     length: int | None = None
 
     def convert(self, value: object) -> tuple[object, ...]:
+        """See `Kind`."""
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
             raise Mismatch(self.text)
         if self.length is not None and len(value) != self.length:
@@ -134,6 +141,7 @@ class Either(Kind):
     options: tuple[Kind, ...] = ()
 
     def convert(self, value: object) -> object:
+        """See `Kind`."""
         for option in self.options:
             try:
                 return option.convert(value)
@@ -146,11 +154,11 @@ ANYTHING = Kind()
 _PLAIN = {
     "int": Number("an integer", integer=True),
     "float": Number("a number"),
-    "str": Plain("a string", type=str),
-    "bool": Plain("true or false", type=bool),
-    "dict": Plain("a mapping", type=dict),
-    "Mapping": Plain("a mapping", type=dict),
-    "Path": Plain("a path", type=str),
+    "str": Plain("a string", of=str),
+    "bool": Plain("true or false", of=bool),
+    "dict": Plain("a mapping", of=dict),
+    "Mapping": Plain("a mapping", of=dict),
+    "Path": Plain("a path", of=str),
     "None": Exactly("null", choices=(None,)),
 }
 
@@ -190,7 +198,7 @@ def either(options: Iterable[Kind]) -> Kind:
         flat.extend(option.options if isinstance(option, Either) else (option,))
     if any(type(option) is Kind for option in flat):
         return ANYTHING
-    flat.sort(key=lambda option: isinstance(option, Plain) and option.type is str)  # a string admits numbers: last
+    flat.sort(key=lambda option: isinstance(option, Plain) and option.of is str)  # a string admits numbers: last
     return Either(" or ".join(dict.fromkeys(option.text for option in flat)), options=tuple(flat))
 
 

@@ -14,6 +14,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from bigtrain.config import kinds
 from bigtrain.config.errors import did_you_mean
@@ -82,10 +83,13 @@ def _find(target: str, path: Path, names: tuple[str, ...], depth: int) -> Callee
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     return _find(target, *_source(path, node, (alias.name, *names[1:])), depth + 1)
-        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
-            if any(isinstance(item, ast.Name) and item.id == name for item in node.targets):
-                return _find(target, path, (*ast.unparse(node.value).split("."), *names[1:]), depth + 1)
+        if _assigns(node, name) and isinstance(node.value, (ast.Name, ast.Attribute)):
+            return _find(target, path, (*ast.unparse(node.value).split("."), *names[1:]), depth + 1)
     raise _undefined(path, names)
+
+
+def _assigns(node: ast.stmt, name: str) -> TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets)
 
 
 def _undefined(path: Path, names: tuple[str, ...]) -> TargetError:
@@ -208,6 +212,8 @@ def _fields(node: ast.ClassDef, path: Path) -> dict[str, Parameter]:
     found = {}
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            if "ClassVar" in ast.unparse(item.annotation):
+                continue
             found[item.target.id] = _parameter(path, item.target.id, item.annotation, item.value)
     return found
 
@@ -244,9 +250,8 @@ def _alias(path: Path, name: str) -> ast.expr | None:
 
 def _assigned(path: Path, names: tuple[str, ...]) -> ast.expr | None:
     for node in _statements(path):
-        if isinstance(node, ast.Assign) and len(names) == 1:
-            if any(isinstance(item, ast.Name) and item.id == names[0] for item in node.targets):
-                return node.value
+        if _assigns(node, names[0]) and len(names) == 1:
+            return node.value
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == names[0]:
             return node.value if len(names) == 1 else None
         if isinstance(node, ast.ImportFrom) and node.module != "typing":

@@ -39,7 +39,7 @@ class MLP(nnx.Module):
             rngs: random streams for the initial values and for dropout.
         """
         if spec.inputs.kind == "tokens":
-            hint = "use model=rnn, or data.kind=features for numbers"
+            hint = "model=rnn reads tokens"
             raise ConfigError("model", f"MLP reads real values, and data {spec.name!r} has tokens", hint=hint)
         check_extras(spec, "MLP")
         sizes = (math.prod(spec.inputs.shape), *widths)
@@ -49,7 +49,7 @@ class MLP(nnx.Module):
         self.dropout = layers.Dropout(dropout, rngs=rngs)
         self.output = nnx.Linear(sizes[-1], output_size(spec, "MLP"), rngs=rngs)
 
-    def __call__(self, inputs: Float[Array, B * shape]) -> Float[Array, "B V"]:
+    def __call__(self, inputs: Float[Array, "B *shape"]) -> Float[Array, "B V"]:
         """Logits, or the predicted values of a regression."""
         values = inputs.reshape(inputs.shape[0], -1)  # [B, D]
         apply = layers.activation(self.activation)

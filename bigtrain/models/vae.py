@@ -65,7 +65,7 @@ class VAE(nnx.Module):
         self.beta = layers.Hyperparameter.of(beta, "beta")
         self.stream = nnx.RngStream(rngs.noise(), tag="noise")
 
-    def __call__(self, inputs: Float[Array, B * shape]) -> dict[str, jax.Array]:
+    def __call__(self, inputs: Float[Array, "B *shape"]) -> dict[str, jax.Array]:
         """Encodes, draws one code, and decodes it.
 
         Returns:
@@ -84,18 +84,18 @@ class VAE(nnx.Module):
             result["output_log_variance"] = self.log_variance[...]
         return result
 
-    def encode(self, inputs: Float[Array, B * shape]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
+    def encode(self, inputs: Float[Array, "B *shape"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
         """Mean and log variance of q(z|x)."""
         values = self._through(self.encoder, inputs.reshape(inputs.shape[0], -1))
         mean, log_variance = jnp.split(self.code(values), 2, axis=-1)
         return mean, log_variance
 
-    def decode(self, codes: Float[Array, "B Z"]) -> Float[Array, B * shape]:
+    def decode(self, codes: Float[Array, "B Z"]) -> Float[Array, "B *shape"]:
         """Logits (bernoulli) or means (gaussian) of p(x|z)."""
         values = self.output(self._through(self.decoder, codes))
         return values.reshape(-1, *self.shape)
 
-    def expected(self, outputs: Float[Array, B * shape]) -> Float[Array, B * shape]:
+    def expected(self, outputs: Float[Array, "B *shape"]) -> Float[Array, "B *shape"]:
         """The mean of p(x|z) from the decoder's outputs."""
         return jax.nn.sigmoid(outputs) if self.likelihood == "bernoulli" else outputs
 

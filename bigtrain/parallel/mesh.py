@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
@@ -14,10 +16,8 @@ def simulate(cfg: MeshConfig) -> None:
     """Makes the CPU look like `mesh.simulate` devices; has to run before JAX first asks for devices."""
     if cfg.simulate is None:
         return
-    try:
+    with contextlib.suppress(RuntimeError):  # devices exist already: fine if they are as many as asked for
         jax.config.update("jax_num_cpu_devices", cfg.simulate)
-    except RuntimeError:  # devices exist already: fine if they are as many as asked for
-        pass
     if len(jax.devices("cpu")) != cfg.simulate:
         problem = f"{cfg.simulate} simulated devices were asked for, but JAX runs with {len(jax.devices('cpu'))}"
         raise ConfigError("mesh.simulate", problem, hint="start a fresh process")

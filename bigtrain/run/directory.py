@@ -52,7 +52,7 @@ class RunDirectory:
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """Refuses a path where no run directory can be made, without making it: so a run is refused before it compiles."""
+        """Refuses a path where no run directory can be made. Makes nothing, so it can be asked before compiling."""
         try:
             if path.is_dir() and any(path.iterdir()):
                 hint = "choose another run_dir, or empty this one"

@@ -23,6 +23,7 @@ class Classification:
     """
 
     label_smoothing: Rate = 0.0
+    targets: ClassVar[str] = "label"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:

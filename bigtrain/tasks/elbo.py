@@ -22,6 +22,7 @@ class ELBO:
     The loss is reconstruction + β·KL; `elbo` is always reported with β = 1: −(reconstruction + kl).
     """
 
+    objective: ClassVar[str] = "elbo"
     metrics: ClassVar[tuple[str, ...]] = ("elbo", "reconstruction", "kl")
 
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:

@@ -25,6 +25,7 @@ class LanguageModeling:
     """
 
     label_smoothing: Rate = 0.0
+    targets: ClassVar[str] = "tokens"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:

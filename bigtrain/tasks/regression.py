@@ -19,6 +19,7 @@ class Regression:
     Where sequences have lengths and the targets a value for each step, the steps beyond the length don't count.
     """
 
+    targets: ClassVar[str] = "real"
     metrics: ClassVar[tuple[str, ...]] = ("mean_absolute_error",)
 
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:

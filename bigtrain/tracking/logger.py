@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Logger(Protocol):
-    """Receives named numbers as the run goes on; a constructor may ask for `directory` and `resumed` (a step or None)."""
+    """Receives named numbers as the run goes on; its constructor may ask for `directory` and `resumed` (a step)."""
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Records numbers that hold after `step` steps; names are like `train/loss` or `validation/accuracy`."""

@@ -19,6 +19,7 @@ from bigtrain.data.spec import Dataset
 from bigtrain.optim.chain import Chain
 from bigtrain.parallel import mesh as meshes
 from bigtrain.parallel.rules import Rules
+from bigtrain.tasks.fits import check_fits
 from bigtrain.train import cache
 from bigtrain.train.evaluate import Batching
 from bigtrain.train.program import Definition, Program, compile_program
@@ -121,6 +122,7 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     placement, reason = choose(source, dataset.spec, order, rules, placement=run.placement, capacity=capacity)
     made = definition(checked, trusted, dataset)
     values = numbers(checked, made, lengths, to_steps)
+    check_fits(made.make_task(values), dataset.spec, made.objective)
     made.chain.check_freeze(list(made.recipe()[1].params))
     batching = batching_for(run, dataset, rules)
     before, started = cache.COUNT.copy(), time.perf_counter()

@@ -73,7 +73,7 @@ class Definition:
         """The state before the first step; a function of the seed and of nothing else."""
         _, parts = split(self.make_model(_keys(numbers)[0]))
         opt_state = self.chain.transformation(numbers).init(parts.params)
-        ema = {name: value for name, value in parts.params.items()} if self.ema else {}
+        ema = dict(parts.params) if self.ema else {}
         return TrainState(jnp.zeros((), jnp.int32), parts.params, parts.rest, opt_state, ema)
 
     def advance(

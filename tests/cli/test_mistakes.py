@@ -1,4 +1,4 @@
-"""Every mistake of `mistakes.txt` has its exact answer and exit code 2, leaves nothing behind, and doesn't wait for JAX."""
+"""Every mistake of `mistakes.txt` has its exact answer and exit code 2, leaves nothing, and doesn't wait for JAX."""
 
 from __future__ import annotations
 

@@ -24,17 +24,26 @@ TEXTS = st.one_of(
     st.text("[]{}(),:=$~+'\"\\ \n\t0123456789.eabn%_-@", max_size=16),
     st.integers().map(str),
     st.floats().map(str),
-    st.sampled_from(["null", "[]", "{}", "${seed}", "${oc.env:X}", "${", "???", "5%", "1e400", "-0", "nan", "mlp", "'", "[1,[2]]"]),
+    st.sampled_from(
+        ["null", "[]", "{}", "${seed}", "${oc.env:X}", "${", "???", "5%", "1e400", "-0", "nan", "mlp", "'", "[1,[2]]"]
+    ),
 )
 OVERRIDES = st.one_of(
     TEXTS, st.builds("{}{}={}".format, st.sampled_from(["", "", "+", "++", "~"]), KEYS, TEXTS), KEYS.map("~{}".format)
 )
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["${seed}", "???", "5%"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["${seed}", "???", "5%"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
     max_leaves=6,
 )
-QUICK = settings(max_examples=45, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+QUICK = settings(
+    max_examples=30, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 def _tried(overrides: list[str], config_dir: Path | None = None) -> None:
@@ -49,7 +58,9 @@ def test_any_override(overrides: list[str]) -> None:
 
 
 @QUICK
-@given(st.dictionaries(KEYS.filter(lambda key: "." not in key) | st.text(max_size=6) | st.integers(), VALUES, max_size=3))
+@given(
+    st.dictionaries(KEYS.filter(lambda key: "." not in key) | st.text(max_size=6) | st.integers(), VALUES, max_size=3)
+)
 def test_any_recipe(recipe: dict) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "experiment" / "any.yaml"

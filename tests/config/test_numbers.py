@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bigtrain.config import numbers
-from bigtrain.config.check import Checked, Node
+from bigtrain.config.check import Checked, Node, check
 from bigtrain.config.compose import compose
-from bigtrain.config.check import check
 from bigtrain.config.duration import Duration
 from bigtrain.config.trust import Trust
 

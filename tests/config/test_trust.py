@@ -123,5 +123,5 @@ def test_supplied_arguments_go_to_those_who_ask() -> None:
 def test_a_package_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="--trust: there is no package 'missing_pkg'"):
         Trust.of(["missing_pkg"])
-    with pytest.raises(ConfigError, match="plugins: 'a.b' is no package name"):
+    with pytest.raises(ConfigError, match=r"plugins: 'a\.b' is no package name"):
         Trust.of([], ["a.b"])

@@ -10,7 +10,17 @@ import pytest
 
 from bigtrain.config.schema import MeshConfig
 from bigtrain.data.arrays import Arrays
-from bigtrain.data.placement import RESIDENT_BYTES, Dispatch, Resident, Streamed, ahead, choose, prepare, take
+from bigtrain.data.placement import (
+    CPU_RESIDENT_BYTES,
+    Dispatch,
+    Resident,
+    Streamed,
+    ahead,
+    choose,
+    prepare,
+    resident_bytes,
+    take,
+)
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Spec
 from bigtrain.parallel.mesh import make
@@ -86,7 +96,7 @@ def test_the_steps_of_a_feed_do_not_depend_on_how_the_run_is_cut_into_dispatches
     ("placement", "examples", "kind", "reason"),
     [
         ("auto", N, Resident, "0.0 MB, fits 512 MiB"),
-        ("auto", 1 + RESIDENT_BYTES // SPEC.example_bytes, Streamed, "536.9 MB, over 512 MiB"),
+        ("auto", 1 + CPU_RESIDENT_BYTES // SPEC.example_bytes, Streamed, "536.9 MB, over 512 MiB"),
         ("stream", N, Streamed, "placement=stream"),
         ("resident", N, Resident, "placement=resident"),
     ],
@@ -99,6 +109,17 @@ def test_what_fits_stays_on_the_device_unless_the_config_says_otherwise(placemen
     source = Claimed(COLUMNS) if kind is Streamed else SOURCE
     made, why = choose(source, SPEC, Order(examples, B, 0), rules(), placement=placement, capacity=None)
     assert (type(made), why, made.capacity) == (kind, reason, 64)
+
+
+def test_an_accelerator_gives_a_quarter_of_its_memory_and_a_silent_one_what_a_cpu_does():
+    class Device:
+        platform = "gpu"
+
+        def __init__(self, stats):
+            self.memory_stats = lambda: stats
+
+    assert resident_bytes(Device({"bytes_limit": 80 << 30})) == 20 << 30
+    assert resident_bytes(Device(None)) == resident_bytes(Device({})) == resident_bytes(jax.devices()[0]) == 512 << 20
 
 
 def threads():

@@ -83,18 +83,20 @@ def test_accumulated_equals_whole(name, monkeypatch):
 
 
 def test_each_microbatch_has_noise_of_its_own():
-    """16 equal examples: with one key for all four microbatches, all four reconstruction errors would be the same."""
+    """Four times the same example: the loss is the sum of four that differ by their noise alone."""
     make, task, batch = CASES["vae"]
     recipe, parts = apart(make)
-    same = {"inputs": jnp.broadcast_to(jnp.asarray(batch["inputs"][:1]), (4, T, D))}
+    one = {"inputs": jnp.asarray(batch["inputs"][:1])}
+    four = {"inputs": jnp.repeat(one["inputs"], 4, axis=0)}
 
-    def loss(accumulate):
+    def loss(batch, key, accumulate):
         gradient = mean_gradient(recipe, task, NUMBERS, dtype=jnp.dtype("float32"), accumulate=accumulate)
-        return float(jax.jit(gradient)(parts.params, parts.rest, same, KEY)[2]["loss"].total)
+        return gradient(parts.params, parts.rest, batch, key)[2]["loss"].total
 
-    one = mean_gradient(recipe, task, NUMBERS, dtype=jnp.dtype("float32"))
-    first = jax.jit(one)(parts.params, parts.rest, {"inputs": same["inputs"][:1]}, jax.random.fold_in(KEY, 0))
-    assert abs(loss(4) - 4 * float(first[2]["loss"].total)) > 1e-2
+    single = jax.jit(lambda key: loss(one, key, 1))
+    each = [float(single(jax.random.fold_in(KEY, at))) for at in range(4)]
+    np.testing.assert_allclose(jax.jit(lambda: loss(four, KEY, 4))(), sum(each), rtol=1e-6)
+    assert len(set(each)) == 4
 
 
 def test_batch_statistics_move_once_a_microbatch():
