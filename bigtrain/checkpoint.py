@@ -100,11 +100,14 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits, drops what is no longer kept, and ends the background thread."""
-        if self._saver is not None:
+        if self._saver is None:
+            return
+        try:
             self.wait()
             self._prune()
-            self._saver.close()
-            self._saver = None
+        finally:
+            saver, self._saver = self._saver, None
+            saver.close()
 
     def restore(self, step: int, abstract: Mapping[str, Any]) -> dict[str, Any]:
         """The state of a step, with the types and shardings of `abstract`; a mismatch is an `InputError`."""
@@ -119,7 +122,8 @@ class Checkpoints:
         if self._saver is None:
             import orbax.checkpoint as ocp  # 0.5 s, so only when something is saved or restored
 
-            logging.getLogger("absl").setLevel(logging.ERROR)
+            for name in ("absl", "asyncio", "concurrent.futures"):  # what they log of a failed save is raised in `wait`
+                logging.getLogger(name).setLevel(logging.CRITICAL)
             self._saver = ocp.StandardCheckpointer()
         return self._saver
 

@@ -83,9 +83,8 @@ class Chain:
         """Refuses a pattern of `freeze` that names no parameter."""
         for pattern in self.freeze:
             if not fnmatch.filter(names, pattern):
-                raise ConfigError(
-                    "freeze", f"{pattern!r} matches no parameter", allowed=names[:20], hint=did_you_mean(pattern, names)
-                )
+                hint = did_you_mean(pattern, [*names, *(f"{name.split('.')[0]}*" for name in names)])
+                raise ConfigError("freeze", f"{pattern!r} matches no parameter", allowed=names[:20], hint=hint)
 
     def _rate(self, numbers: Numbers) -> Any:
         """The learning rate as given, or the rule's own default where that is a number."""

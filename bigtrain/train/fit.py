@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,25 +48,28 @@ def fit(ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirecto
     start = begin(ready, checkpoints, numbers)
     directory.write("environment.json", json.dumps(environment.describe(), indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
-    resumed = start.step if start.step else None
-    loggers: list[Logger] = [
-        build(node, trusted, directory=directory.path, resumed=resumed) for node in checked.loggers.values()
-    ]
-    try:
-        with interrupt.requests() as requested:
-            parts = assemble(ready, start, numbers, checkpoints, [*loggers, console], console, directory, requested)
-            console.begin(start.step, ready.lengths.steps)
-            pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
-            state = train(
-                ready.program, ready.placement, parts, start.state, numbers,
-                start=start.step, steps=ready.lengths.steps, pace=pace,
-            )  # fmt: skip
-    finally:
-        console.close()
-        checkpoints.close()
-        for logger in loggers:
-            logger.close()
+    with ExitStack() as closing:  # in reverse order, each whatever happens to the others
+        requested = closing.enter_context(interrupt.requests())
+        loggers = open_loggers(checked, trusted, directory, start.step, closing)
+        closing.callback(checkpoints.close)
+        closing.callback(console.close)
+        parts = assemble(ready, start, numbers, checkpoints, [*loggers, console], console, directory, requested)
+        console.begin(start.step, ready.lengths.steps)
+        pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
+        position = {"start": start.step, "steps": ready.lengths.steps}
+        state = train(ready.program, ready.placement, parts, start.state, numbers, pace=pace, **position)
     return finish(ready, state, numbers, checkpoints, directory, time.perf_counter() - begun)
+
+
+def open_loggers(
+    checked: Checked, trusted: Trust, directory: RunDirectory, step: int, closing: ExitStack
+) -> list[Logger]:
+    """The run's loggers, each closed with `closing`; one that continues a run is told from which step."""
+    loggers: list[Logger] = []
+    for node in checked.loggers.values():
+        loggers.append(build(node, trusted, directory=directory.path, resumed=step or None))
+        closing.callback(loggers[-1].close)
+    return loggers
 
 
 def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:

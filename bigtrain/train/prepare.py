@@ -122,7 +122,9 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     placement, reason = choose(source, dataset.spec, order, rules, placement=run.placement, capacity=capacity)
     made = definition(checked, trusted, dataset)
     values = numbers(checked, made, lengths, to_steps)
-    check_fits(made.make_task(values), dataset.spec, made.objective)
+    task = made.make_task(values)
+    check_fits(task, dataset.spec, made.objective)
+    _check_monitor(run, ("loss", *task.metrics))
     made.chain.check_freeze(list(made.recipe()[1].params))
     batching = batching_for(run, dataset, rules)
     before, started = cache.COUNT.copy(), time.perf_counter()
@@ -139,6 +141,13 @@ def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | 
         largest = max((len(source) for name, source in dataset.splits.items() if name != "train"), default=1)
     size = max(run.batch_size, 256) if run.eval_batch_size == "auto" else int(run.eval_batch_size)
     return Batching.of(dataset.spec, rules, size, largest)
+
+
+def _check_monitor(run: RunConfig, metrics: tuple[str, ...]) -> None:
+    """Refuses to look for the best value of a metric that the task doesn't report."""
+    name = run.checkpoint.monitor
+    if name not in metrics:
+        raise ConfigError("checkpoint.monitor", f"the task reports no {name!r}", allowed=metrics)
 
 
 def _check_divides(run: RunConfig, rules: Rules) -> None:

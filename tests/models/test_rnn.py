@@ -129,8 +129,11 @@ def test_real_targets_of_each_shape_get_as_many_outputs(shape, expected):
 
 
 def test_dropout_lies_between_layers_and_before_the_output_and_only_in_training():
-    make = lambda dropout: RNN(spec(), cell="simple", width=50, layers=2, dropout=dropout, rngs=nnx.Rngs(0))  # noqa: E731
-    plain, model = build(lambda: make(0.0)), build(lambda: make(0.5), dropout=0.5)
+    def make(dropout):
+        options = {"cell": "simple", "width": 50, "layers": 2, "dropout": dropout}
+        return build(lambda: RNN(spec(), **options, rngs=nnx.Rngs(0)), dropout=dropout)
+
+    plain, model = make(0.0), make(0.5)
     expected = eager(plain, drawn(B, T, D))
     np.testing.assert_array_equal(eager(model, drawn(B, T, D)), expected)
     model.train()
