@@ -26,7 +26,6 @@ def main() -> int:
     from bigtrain.cli.app import app
     from bigtrain.config.errors import BigtrainError
 
-    sys.excepthook = _below
     usage_error: Any = typer.BadParameter.__mro__[1]  # the base of all mistakes in arguments, which has no public name
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="bigtrain", standalone_mode=False)
@@ -48,7 +47,7 @@ def main() -> int:
         return _out_of_memory() if _is_out_of_memory(error) else _unexpected(error)
 
 
-def _below(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def below(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """What reaches Python's last hook comes from a callback of a library's own threads, not from a command.
 
     When a save fails, the array storage's pending reads find Orbax's event loop closed, and each says so with a
