@@ -26,6 +26,7 @@ def main() -> int:
     from bigtrain.cli.app import app
     from bigtrain.config.errors import BigtrainError
 
+    sys.unraisablehook = _unraisable
     usage_error: Any = typer.BadParameter.__mro__[1]  # the base of all mistakes in arguments, which has no public name
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="bigtrain", standalone_mode=False)
@@ -47,14 +48,14 @@ def main() -> int:
         return _out_of_memory() if _is_out_of_memory(error) else _unexpected(error)
 
 
-def below(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """What reaches Python's last hook comes from a callback of a library's own threads, not from a command.
+def _unraisable(raised: Any) -> None:
+    """What reaches this hook comes from a callback of a library's own threads, not from a command.
 
     When a save fails, the array storage's pending reads find Orbax's event loop closed, and each says so with a
     traceback; the failure itself is raised where the save is waited for.
     """
-    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
+    if not (isinstance(raised.exc_value, RuntimeError) and str(raised.exc_value) == "Event loop is closed"):
+        sys.__unraisablehook__(raised)
 
 
 def _told(error: BigtrainError) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 import bigtrain
-from bigtrain.cli import below
 
 app = typer.Typer(
     help="Train JAX models from one YAML config, on a laptop's CPU or a pod of accelerators.",
@@ -50,7 +48,6 @@ def main(
     ] = False,
 ) -> None:
     """Holds the options that belong to no verb."""
-    sys.excepthook = below  # here, since Typer sets its own when it is called
 
 
 @app.command()
