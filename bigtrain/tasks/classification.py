@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from bigtrain.config.values import Rate
-from bigtrain.metrics import Mean
 from bigtrain.tasks import cross_entropy
-from bigtrain.tasks.task import Batch, Elements, call, weights_like
+from bigtrain.tasks.task import Batch, Elements, call
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,7 @@ class Classification:
 
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
         """Losses [B] or [B, T]; accuracy counts the examples whose largest logit is the label's."""
-        logits = call(model, batch).astype(jnp.float32)
-        labels = batch["targets"].astype(jnp.int32)
-        losses = cross_entropy.smoothed(logits, labels, self.label_smoothing)
-        weights = weights_like(batch, losses)
-        hits = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-        return losses, weights, {"accuracy": Mean.of(hits, weights)}
+        return cross_entropy.elements(model, batch, self.label_smoothing)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         """`label` [B] and `probability` [B, V] (or with a step dimension after B)."""

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
+
+from bigtrain.metrics import Mean
+from bigtrain.tasks.task import Batch, Elements, call, weights_like
+
+
+def elements(model: Any, batch: Batch, smoothing: float) -> Elements:
+    """Losses [B] or [B, T] in nats, and the accuracy: how often the largest logit is the target's."""
+    logits = call(model, batch).astype(jnp.float32)
+    targets = batch["targets"].astype(jnp.int32)
+    losses = smoothed(logits, targets, smoothing)
+    weights = weights_like(batch, losses)
+    hits = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
+    return losses, weights, {"accuracy": Mean.of(hits, weights)}
 
 
 def smoothed(logits: Float[Array, "*lead V"], labels: Int[Array, "*lead"], smoothing: float) -> Float[Array, "*lead"]:

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from bigtrain.config.errors import InputError
 from bigtrain.config.values import Rate
 from bigtrain.data.spec import Spec
-from bigtrain.metrics import Mean
 from bigtrain.tasks import cross_entropy
-from bigtrain.tasks.task import Batch, Elements, call, weights_like
+from bigtrain.tasks.task import Batch, Elements, call
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,7 @@ class LanguageModeling:
 
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
         """Losses [B, T], one a token."""
-        logits = call(model, batch).astype(jnp.float32)
-        targets = batch["targets"].astype(jnp.int32)
-        losses = cross_entropy.smoothed(logits, targets, self.label_smoothing)
-        weights = weights_like(batch, losses)
-        hits = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
-        return losses, weights, {"accuracy": Mean.of(hits, weights)}
+        return cross_entropy.elements(model, batch, self.label_smoothing)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         """`next_token` [B, T] and `log_probability` [B, T, V] in nats."""

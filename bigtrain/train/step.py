@@ -88,7 +88,7 @@ def mean_gradient(
 
 def _inverse(weight: jax.Array) -> jax.Array:
     """1 / weight; a batch in which nothing counts has a gradient of zero."""
-    return 1.0 / jnp.maximum(weight, 1e-38)
+    return 1.0 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
 
 
 def _accumulated(microbatch: Gradient, number: int) -> Gradient:
