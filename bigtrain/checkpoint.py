@@ -48,10 +48,12 @@ class Checkpoints:
     def meta(self, step: int) -> dict[str, Any]:
         """What was saved beside the arrays: validation scores, and the log window in flight."""
         try:
-            found: dict[str, Any] = json.loads(self._meta_path(step).read_text())
-            return found
+            found = json.loads(self._meta_path(step).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{self._meta_path(step)}: can't be read: {error}") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{self._meta_path(step)}: is no checkpoint's description")
+        return found
 
     def best(self) -> Best | None:
         """The checkpoint with the best validation score, among those kept."""
@@ -85,12 +87,13 @@ class Checkpoints:
         """
         with _reported(self.directory):
             self.wait()
-            self.directory.mkdir(parents=True, exist_ok=True)
+            if step in self.steps():
+                return  # never written again: until the second write ends, there would be none
+            self._tidy()
             write_atomically(self._meta_path(step), json.dumps({"step": step, **meta}))
             if jax.default_backend() == "cpu":
                 state = jax.tree.map(jnp.copy, state)  # Orbax may read the CPU's memory in place, and it is reused
-            self._orbax().save(self._path(step).absolute(), dict(state), force=True)
-            self._prune(coming=step)
+            self._orbax().save(self._path(step).absolute(), dict(state))
 
     def wait(self) -> None:
         """Waits until the last save is on disk."""
@@ -104,7 +107,7 @@ class Checkpoints:
             return
         try:
             self.wait()
-            self._prune()
+            self._tidy()
         finally:
             saver, self._saver = self._saver, None
             saver.close()
@@ -127,20 +130,28 @@ class Checkpoints:
             self._saver = ocp.StandardCheckpointer()
         return self._saver
 
-    def _prune(self, coming: int | None = None) -> None:
-        """Deletes what is neither among the newest `keep` nor the best. `coming` counts as there already."""
+    def _tidy(self) -> None:
+        """Deletes checkpoints that are neither among the newest `keep` nor the best, and what failed saves left.
+
+        Only what is complete counts as kept, so it runs when no save is under way: the last good checkpoint stays until
+        a newer one is on disk.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
         steps = self.steps()
-        newest = sorted({*steps, *([coming] if coming is not None else [])})[-self.cfg.keep :]
         best = self.best() if self.cfg.best else None
-        for step in steps:
-            if step not in newest and (best is None or step != best.step) and step != coming:
-                trash = self.directory / f".trash-{step}"
-                os.replace(self._path(step), trash)  # gone in one move: a kill leaves no half-deleted checkpoint
-                self._meta_path(step).unlink(missing_ok=True)
-                shutil.rmtree(trash, ignore_errors=True)
+        for step in steps[: -self.cfg.keep]:
+            if best is None or step != best.step:
+                os.replace(self._path(step), self.directory / f".trash-{step}")  # one move: a kill leaves no half of it
+        kept = {self._path(step).name for step in self.steps()}
+        for entry in self.directory.iterdir():
+            if entry.is_dir() and entry.name not in kept:
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.suffix == ".json" and entry.stem not in kept:
+                entry.unlink(missing_ok=True)
 
     def _score(self, scores: dict[str, float] | None) -> float | None:
-        return None if not scores else scores.get(self.cfg.monitor)
+        score = scores.get(self.cfg.monitor) if isinstance(scores, dict) else None
+        return float(score) if isinstance(score, (int, float)) else None
 
     def _path(self, step: int) -> Path:
         return self.directory / f"{step:09d}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -98,3 +100,54 @@ def test_a_disk_that_fails_is_one_message_and_the_old_checkpoint_stays(
     with pytest.raises(RunError, match="the disk is full; earlier checkpoints are intact"):
         checkpoints.save(8, state(8), {})
     assert checkpoints.steps() == [7]
+
+
+def test_a_kill_while_saving_leaves_the_newest_complete_one(tmp_path: Path) -> None:
+    """With keep=1 and no best: the old checkpoint goes only once the new one is complete."""
+    code = (
+        "import os, jax.numpy as jnp; from pathlib import Path; from bigtrain.checkpoint import Checkpoints;"
+        "from bigtrain.config.schema import CheckpointConfig;"
+        f"c = Checkpoints(Path({str(tmp_path)!r}), CheckpointConfig(best=False));"
+        "state = {'w': jnp.zeros((2000, 1000))};"
+        "c.save(10, state, {}); c.wait(); c.save(20, state, {}); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 9
+    assert Checkpoints(tmp_path).steps() in ([10], [10, 20])
+
+
+def test_a_step_that_is_saved_is_never_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = saved(tmp_path, {7: None})
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    checkpoints.save(7, state(8), {})
+    checkpoints.close()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_save_that_fails_in_the_background_keeps_the_one_before(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, {7: None}, best=False)
+
+    class Failing:
+        def save(self, *_: object) -> None: ...
+
+        def wait_until_finished(self) -> None:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None: ...
+
+    checkpoints._saver = Failing()
+    with pytest.raises(RunError, match="the disk is full"):
+        checkpoints.save(8, state(8), {})
+    with pytest.raises(RunError, match="the disk is full"):
+        checkpoints.close()
+    assert checkpoints.steps() == [7]
+
+
+def test_what_a_killed_save_left_is_cleared(tmp_path: Path) -> None:
+    saved(tmp_path, {7: None})
+    (tmp_path / "000000009.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "000000009.json").write_text("{}")
+    (tmp_path / ".trash-3").mkdir()
+    saved(tmp_path, {10: None}, keep=5)
+    names = {entry.name for entry in tmp_path.iterdir()}
+    assert names == {"000000007", "000000007.json", "000000010", "000000010.json"}

@@ -104,9 +104,18 @@ def sample(
         typer.Option("--output", help="Where to write: .png or .npy for images, .txt for text."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Fixes the draw.")] = 0,
-    length: Annotated[int, typer.Option("--length", min=1, max=1_000_000, help="Text: tokens to write.")] = 200,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Text: 0 is the likeliest.")] = 0.8,
-    prompt: Annotated[str, typer.Option("--prompt", help="Text: what to begin with.")] = "",
+    length: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--length", min=1, max=1_000_000, help="Text: tokens to write; 200 if not given."),
+    ] = None,
+    temperature: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--temperature", min=0.0, help="Text: 0 is the likeliest; 0.8 if not given."),
+    ] = None,
+    prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--prompt", help="Text: what to begin with."),
+    ] = None,
     checkpoint: Checkpoint = "last",
     json: Json = False,
     trust: Trust = None,

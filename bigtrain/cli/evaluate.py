@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import SPLITS
-from bigtrain.run.directory import RunDirectory
 
 
 def run(
@@ -18,19 +17,18 @@ def run(
     """Scores one split of the run's data, and prints the scores."""
     if split not in SPLITS:
         raise ConfigError("--split", f"there is no split {split!r}", allowed=SPLITS)
-    directory = RunDirectory.find(path)
-    from bigtrain.inference.load import load, read_config
-
-    checked, trusted = read_config(directory, overrides, trust)
     from bigtrain.data.load import load_data
+    from bigtrain.inference.stored import read
 
-    dataset = load_data(checked, trusted)
+    stored = read(path, checkpoint=checkpoint, overrides=overrides, trust=trust, scoring=True)
+    dataset = load_data(stored.checked, stored.trusted)
     if split not in dataset.splits:
         raise ConfigError("--split", f"data {dataset.spec.name!r} has no {split} split", allowed=dataset.splits)
     from bigtrain.cli import report
+    from bigtrain.inference.load import restore
     from bigtrain.inference.score import score
 
-    trained = load(path, checkpoint=checkpoint, overrides=overrides, trust=trust)
+    trained = restore(stored)
     found = score(trained, dataset, split)  # type: ignore[arg-type]
     if as_json:
         facts = {"run_dir": str(path), "split": split, "checkpoint": trained.checkpoint}

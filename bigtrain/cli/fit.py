@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,20 +18,23 @@ if TYPE_CHECKING:
     from bigtrain.tracking.console import Console
     from bigtrain.train.prepare import Prepared
 
+_NOT_TAKEN_OVER = ("plugins", "data.url")
+"""Stored overrides that count only when they are typed again: which code may run, and where data is fetched from."""
+
 
 def run(
     overrides: Sequence[str], *, cfg: bool, dry_run: bool, as_json: bool, config_dir: Path | None, trust: Sequence[str]
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
+    path = Path(checked.run.run_dir).expanduser()
+    existing = RunDirectory(path) if RunDirectory.exists(path) else None
+    if existing is not None:
+        composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
         sys.stdout.write(to_yaml(composed.written))
         return
-    path = Path(checked.run.run_dir).expanduser()
-    existing = RunDirectory(path) if RunDirectory.exists(path) else None
-    if existing is not None and not dry_run:
-        composed, checked, trusted = continued(existing, overrides, config_dir, trust)
-    if existing is None:
+    if existing is None and not dry_run:
         RunDirectory.check_new(path)
     _check_loggers(checked, trusted)
 
@@ -42,19 +46,31 @@ def run(
     from bigtrain.tracking.console import Console
     from bigtrain.train.prepare import converter, prepare
 
-    console = Console()
+    console, again = Console(), flags(config_dir, trust)
     if existing is not None and not dry_run:
         steps = converter(checked.run, len(dataset.splits["train"]))[0].steps
-        if _finished(existing, steps, console, as_json=as_json):
+        if _finished(existing, steps, console, again, as_json=as_json):
             return
+        _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
         ready = prepare(checked, trusted, dataset)
-    console.table(report.summary(ready, checked, path))
-    if dry_run:
+    if existing is not None or dry_run:
+        directory = existing
+    else:
+        named = any(text.startswith("run_dir=") for text in overrides)
+        directory = RunDirectory.create(path, to_yaml(composed.written), composed.overrides, numbered=not named)
+    console.table(report.summary(ready, checked, directory.path if directory else path))
+    if dry_run or directory is None:
         report.dry_run(ready, as_json=as_json)
         return
-    directory = existing or RunDirectory.create(path, to_yaml(composed.written), composed.overrides)
-    _train(ready, checked, trusted, directory, console, as_json=as_json)
+    directory.keep(to_yaml(composed.written), composed.overrides)
+    _train(ready, checked, trusted, directory, console, again, as_json=as_json)
+
+
+def flags(config_dir: Path | None, trust: Sequence[str]) -> str:
+    """The options that a later command on the same run has to repeat."""
+    shown = [f" --config-dir {shlex.quote(str(config_dir))}"] if config_dir is not None else []
+    return "".join([*shown, *(f" --trust {name}" for name in trust)])
 
 
 def understood(
@@ -77,11 +93,30 @@ def continued(
     Refused when the result would train something else. The run's own `plugins` are dropped: a run directory may come
     from a stranger, and which code may run is decided at the keyboard.
     """
-    typed = {text.lstrip("+~").split("=")[0] for text in overrides}
-    before = [text for text in existing.overrides() if text.lstrip("+~").split("=")[0] not in {*typed, "plugins"}]
+    typed = {_key(text) for text in overrides}
+    before = [text for text in existing.overrides() if _key(text) not in {*typed, *_NOT_TAKEN_OVER}]
+    for text in before:
+        if "${" in text:
+            hint = f"type it again: {_key(text)}=…"
+            raise ConfigError(
+                _key(text), f"{text!r} of {existing.path} is not expanded when a run is continued", hint=hint
+            )
     composed, checked, trusted = understood([*before, *overrides], config_dir, trust)
     existing.check_same(composed.written)
     return composed, checked, trusted
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=")[0]
+
+
+def _note_new_length(existing: RunDirectory, checked: Checked, console: Console) -> None:
+    """Says so when a longer run means another learning rate from here on."""
+    before, now = existing.config().get("steps"), str(checked.run.duration("steps"))
+    schedule = checked.nodes["schedule"].callee
+    if str(before) != now and "total_steps" in schedule.parameters:
+        name = schedule.target.rsplit(".", 1)[-1]
+        console.say(f"note: the {name} schedule now spans {now} steps instead of {before}", style="yellow")
 
 
 def _check_loggers(checked: Checked, trusted: Trust) -> None:
@@ -91,7 +126,7 @@ def _check_loggers(checked: Checked, trusted: Trust) -> None:
         resolve(node, trusted)
 
 
-def _finished(existing: RunDirectory, steps: int, console: Console, *, as_json: bool) -> bool:
+def _finished(existing: RunDirectory, steps: int, console: Console, again: str, *, as_json: bool) -> bool:
     """Answers for a run that has nothing left to do, and refuses to train one for fewer steps than it has done."""
     from bigtrain.checkpoint import Checkpoints
     from bigtrain.cli import report
@@ -103,13 +138,20 @@ def _finished(existing: RunDirectory, steps: int, console: Console, *, as_json: 
     if result is None or result.get("steps") != steps or done != steps:
         return False
     console.say(f"{existing.path} is finished: {done:,} steps. To train it further:", style="bold")
-    console.say(f"  bigtrain fit run_dir={existing.path} steps={2 * done}")
-    report.result(result, as_json=as_json)
+    console.say(f"  bigtrain fit run_dir={existing.path} steps={2 * done}{again}")
+    report.result(result, as_json=as_json, again=again)
     return True
 
 
 def _train(
-    ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console, *, as_json: bool
+    ready: Prepared,
+    checked: Checked,
+    trusted: Trust,
+    directory: RunDirectory,
+    console: Console,
+    again: str,
+    *,
+    as_json: bool,
 ) -> None:
     from bigtrain.cli import report
     from bigtrain.train.fit import fit
@@ -119,6 +161,6 @@ def _train(
         result = fit(ready, checked, trusted, directory, console)
     except Interrupted as stopped:
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
-        console.say(f"  bigtrain fit run_dir={directory.path}")
+        console.say(f"  bigtrain fit run_dir={directory.path}{again}")
         raise SystemExit(128 + stopped.signal_number) from None
-    report.result(result, as_json=as_json)
+    report.result(result, as_json=as_json, again=again)

@@ -7,24 +7,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigtrain.data.serialize import spec_from_json
-from bigtrain.run.directory import RunDirectory
-
 
 def run(path: Path, source: Path, target: Path, *, checkpoint: str, as_json: bool, trust: Sequence[str]) -> None:
     """Reads inputs, applies the model, writes what it says."""
-    directory = RunDirectory.find(path)
-    spec = spec_from_json(directory.read("spec.json"), directory.path / "spec.json")
+    from bigtrain.inference.formats import check_output, write
     from bigtrain.inference.inputs import read_inputs
-    from bigtrain.inference.predict import check_output, predict, write
+    from bigtrain.inference.readers import check_input
+    from bigtrain.inference.stored import read
 
     check_output(target)
-    batch = read_inputs(source, spec)
-    from bigtrain.inference.load import load
+    check_input(source)
+    stored = read(path, checkpoint=checkpoint, trust=trust)
+    batch = read_inputs(source, stored.spec)
+    from bigtrain.inference.load import restore
+    from bigtrain.inference.predict import predict
 
-    trained = load(path, checkpoint=checkpoint, trust=trust)
-    found = predict(trained, batch)
-    write(target, found, spec)
+    trained = restore(stored)
+    found = write(target, predict(trained, batch), stored.spec)
     number = len(batch["inputs"])
     if as_json:
         facts = {"output": str(target), "examples": number, "arrays": {k: list(v.shape) for k, v in found.items()}}

@@ -56,8 +56,8 @@ def dry_run(ready: Prepared, *, as_json: bool) -> None:
         sys.stdout.write("dry run: the program compiles; nothing was trained and nothing was written\n")
 
 
-def result(found: Mapping[str, Any], *, as_json: bool) -> None:
-    """The result of a run, on stdout."""
+def result(found: Mapping[str, Any], *, as_json: bool, again: str = "") -> None:
+    """The result of a run, on stdout; `again` are the options that the next command has to repeat."""
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
@@ -70,14 +70,15 @@ def result(found: Mapping[str, Any], *, as_json: bool) -> None:
     lines.append(("time", f"{found['seconds']:.1f} s, and {found['compile_seconds']:.1f} s to compile"))
     lines.append(("files", f"{where}: {' '.join(kept)}"))
     quoted = shlex.quote(str(where))
-    lines.append(("next", f"bigtrain {'sample' if 'samples/' in kept else 'evaluate'} {quoted}"))
+    trust = "".join(f" --trust {name}" for name in again.split(" --trust ")[1:])
+    lines.append(("next", f"bigtrain {'sample' if 'samples/' in kept else 'evaluate'} {quoted}{trust}"))
     sys.stdout.write("".join(f"{name:<10}  {text}\n" for name, text in lines))
 
 
 def scores(values: Mapping[str, float]) -> str:
     """Named scores on one line, the loss first."""
     names = sorted(values, key=lambda name: (name != "loss", name))
-    return "  ".join(f"{name} {values[name]:.4f}" for name in names)
+    return "  ".join(f"{name} {values[name]:{'.4f' if abs(values[name]) < 1e5 else '.4g'}}" for name in names)
 
 
 def parameters(ready: Prepared) -> int:

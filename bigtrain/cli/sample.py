@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,50 +15,82 @@ from bigtrain.config.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from bigtrain.data.spec import Spec
     from bigtrain.inference.load import Trained
+
+LENGTH = 200
+TEMPERATURE = 0.8
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to draw."""
+    """What to draw; None is what wasn't asked for, and only texts have the last three."""
 
     number: int
     seed: int
-    length: int
-    temperature: float
-    prompt: str
+    length: int | None = None
+    temperature: float | None = None
+    prompt: str | None = None
+
+    @property
+    def of_text(self) -> dict[str, Any]:
+        """What was asked for that only a text can have, by option."""
+        given = {"--length": self.length, "--temperature": self.temperature, "--prompt": self.prompt}
+        return {option: value for option, value in given.items() if value is not None}
 
 
 def run(path: Path, wish: Wish, output: Path | None, *, checkpoint: str, as_json: bool, trust: Sequence[str]) -> None:
     """Draws, and writes a picture or prints texts."""
+    from bigtrain.inference.stored import read
+
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError(f"--output: there is no folder {output.absolute().parent}")
-    from bigtrain.inference.load import load
+    stored = read(path, checkpoint=checkpoint, trust=trust)
+    text = stored.spec.vocabulary is not None
+    if output is not None:
+        _check_suffix(output, *(("texts", ".txt") if text else ("images", ".png")))
+    options = _options(wish, stored.spec) if text else {}
+    from bigtrain.inference.load import restore
     from bigtrain.tasks.task import Generative
 
-    trained = load(path, checkpoint=checkpoint, trust=trust)
+    trained = restore(stored)
     if not isinstance(trained.task, Generative):
         name = type(trained.task).__name__
         hint = "bigtrain predict applies it to inputs"
         raise InputError(f"{path} was trained for {name}, which makes no samples\n  {hint}")
-    if trained.spec.vocabulary is not None:
-        _texts(trained, wish, output, as_json=as_json)
+    if text:
+        _texts(trained, wish, options, output, as_json=as_json)
     else:
-        _images(trained, wish, output or path / "samples" / f"sample-{wish.number}.png", as_json=as_json)
+        default = path / "samples" / f"sample-{wish.number}-seed{wish.seed}.png"
+        _images(trained, wish, output or default, as_json=as_json)
 
 
-def _texts(trained: Trained, wish: Wish, output: Path | None, *, as_json: bool) -> None:
+def _check_suffix(output: Path, what: str, suffix: str) -> None:
+    if output.suffix.lower() not in (suffix, ".npy"):
+        problem = f"not {output.suffix}" if output.suffix else f"and {output.name!r} has no suffix"
+        raise InputError(f"--output: {what} are written as {suffix} or .npy, {problem}")
+    if output.is_dir():
+        raise InputError(f"--output: {output} is a folder")
+
+
+def _options(wish: Wish, spec: Spec) -> dict[str, Any]:
+    """How to draw texts, with the defaults of what wasn't asked for."""
     from bigtrain.inference.inputs import encode
+
+    length = LENGTH if wish.length is None else wish.length
+    options: dict[str, Any] = {
+        "length": length, "temperature": TEMPERATURE if wish.temperature is None else wish.temperature,
+    }  # fmt: skip
+    if wish.prompt:
+        raw = spec.vocabulary is not None and spec.vocabulary.raw
+        text = wish.prompt.encode("utf-8", "surrogateescape").decode("latin-1") if raw else wish.prompt
+        options["prompt"] = encode(text, spec, "--prompt")
+    return options
+
+
+def _texts(trained: Trained, wish: Wish, options: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
     from bigtrain.train.show import text_of
 
-    options: dict[str, Any] = {"length": wish.length, "temperature": wish.temperature}
-    if wish.prompt:
-        text = wish.prompt
-        if trained.spec.vocabulary is not None and trained.spec.vocabulary.raw:
-            text = text.encode("utf-8").decode("latin-1")
-        options["prompt"] = encode(text, trained.spec, "--prompt")
-    if output is not None and output.suffix.lower() not in (".txt", ".npy"):
-        raise InputError(f"--output: {output} is a text's samples; it writes .txt or .npy")
     tokens = _drawn(trained, wish, **options)
     texts = [text_of(trained.spec, row) for row in tokens]
     if output is not None and output.suffix.lower() == ".npy":
@@ -67,17 +100,26 @@ def _texts(trained: Trained, wish: Wish, output: Path | None, *, as_json: bool) 
     if as_json:
         sys.stdout.write(json.dumps({"samples": texts, "output": str(output) if output else None}) + "\n")
     elif output is None:
-        sys.stdout.write("\n\n".join(texts) + "\n")
+        text = "\n\n".join(texts) + "\n"
+        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
     else:
         sys.stdout.write(f"{wish.number} texts -> {output}\n")
+
+
+def harmless(text: str) -> str:
+    """The text without control characters, which a terminal would obey."""
+    return "".join(
+        "\ufffd" if unicodedata.category(character) == "Cc" and character not in "\n\t" else character
+        for character in text
+    )
 
 
 def _images(trained: Trained, wish: Wish, output: Path, *, as_json: bool) -> None:
     from bigtrain.run import pictures
     from bigtrain.train.show import value_range
 
-    if output.suffix.lower() not in (".png", ".npy"):
-        raise InputError(f"--output: {output} is a picture's samples; it writes .png or .npy")
+    for option in wish.of_text:
+        raise InputError(f"{option}: this model makes images")
     if output.suffix.lower() == ".png" and not pictures.drawable(trained.spec.inputs.shape):
         raise InputError(f"--output: examples of shape {list(trained.spec.inputs.shape)} are no pictures; write .npy")
     drawn = _drawn(trained, wish)

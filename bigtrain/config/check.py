@@ -120,6 +120,9 @@ def check_node(path: str, value: Any, trusted: trust.Trust) -> Node:
             _converted(f"{path}.{name}", callee.parameters[name], item) if name in callee.parameters else item
         )
     _check_required(path, callee, arguments, supplied)
+    rate = arguments.get("learning_rate")
+    if group == "optimizer" and isinstance(rate, (int, float)) and rate < 0:
+        raise ConfigError(f"{path}.learning_rate", f"{rate!r} is not allowed", allowed="a number at least 0")
     return Node(path, callee, arguments)
 
 

@@ -54,8 +54,8 @@ class Choice:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the callee's docstring, or of the file's opening comment."""
-        return self.callee.summary if self.callee else self.comment
+        """The file's opening comment where it has one, else the first sentence of the callee's docstring."""
+        return self.comment or (self.callee.summary if self.callee else "")
 
 
 @functools.cache

@@ -68,7 +68,8 @@ class RunConfig:
         seed: fixes initialisation, data order and every random number of training.
         steps: how long to train.
         batch_size: examples an optimizer step, over all devices.
-        accumulate: microbatches an optimizer step is computed in; memory falls, the result is the same.
+        accumulate: microbatches an optimizer step is computed in; memory falls, the gradient is the same
+            (but for what layers draw or measure on each microbatch: dropout, batch norm).
         eval_batch_size: examples at once in evaluation; auto is the larger of batch_size and 256.
         eval_every: how often to evaluate on the validation split; the last step is always evaluated.
         log_every: how often to log; each line is the mean over the steps since the last.

@@ -14,6 +14,7 @@ from bigtrain.data.spec import SPLITS, Dataset, Field, Source, Spec, Split, Voca
 LARGE = 1 << 30  # bytes above which a set on disk is mapped rather than read
 RESIDENT = 256 << 20  # bytes of one map that may stay in the process's resident set
 FAULT_AROUND = 64 << 10  # Linux maps up to this much of the page cache around each page that is touched
+SHOWN = 8  # classes that a note names
 READ_AHEAD = 128 << 10  # what Linux reads on a page fault unless it is told that access is random
 
 RowCheck = Callable[[np.ndarray, np.ndarray], None]  # (rows, their indices): raises when a row can't be used
@@ -121,6 +122,21 @@ class Arrays:
         return replace(self, indices=np.asarray(indices) if self.indices is None else self.indices[indices])
 
 
+def _unlearnt(train: Source | None, classes: tuple[str, ...] | None) -> dict[str, str]:
+    """A note that names the classes no training example has, the first eight of them; {} where there are none."""
+    if not isinstance(train, Arrays) or "targets" not in train.columns or not classes:
+        return {}
+    rows = np.arange(len(train.columns["targets"])) if train.indices is None else train.indices
+    labels = train.columns["targets"][rows]
+    if labels.ndim == 2 and "lengths" in train.columns:
+        labels = labels[np.arange(labels.shape[1]) < train.columns["lengths"][rows][:, None]]
+    missing = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(classes)) == 0)
+    if not len(missing):
+        return {}
+    more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    return {"classes": f"no training example of: {', '.join(classes[label] for label in missing[:SHOWN])}{more}"}
+
+
 def dataset(
     name: str,
     fields: Mapping[str, Field],
@@ -132,5 +148,6 @@ def dataset(
 ) -> Dataset:
     """A data set of the given splits, of which the empty ones are left out."""
     sizes = {split: len(splits[split]) if split in splits else 0 for split in SPLITS}
-    spec = Spec(name, dict(fields), sizes, classes, vocabulary, dict(notes or {}))
+    found = {**(notes or {}), **_unlearnt(splits.get("train"), classes)}
+    spec = Spec(name, dict(fields), sizes, classes, vocabulary, found)
     return Dataset(spec, {split: splits[split] for split in SPLITS if sizes[split]})

@@ -67,15 +67,22 @@ def chunks(column: Column) -> list[np.ndarray]:
 
 
 def class_labels(
-    where: object, name: str, values: np.ndarray, classes: int | None = None, *, hint: str | None = None
+    where: object,
+    name: str,
+    values: np.ndarray,
+    classes: int | None = None,
+    *,
+    steps: int | None = None,
+    hint: str | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Class indices as int32 [N], and the number of classes: `classes`, or one more than the greatest label.
+    """Class indices as int32 [N] or [N, steps], and how many classes: `classes`, or one more than the greatest label.
 
     Args:
         where: the file, for messages.
         name: what the array is called in it.
-        values: [N] or [N, 1], integers or whole floats.
+        values: [N], [N, 1] or [N, steps], integers or whole floats.
         classes: the number of classes, where it is known.
+        steps: how many steps an example has, where there may be a label for each.
         hint: what to set if the values are no labels.
 
     Raises:
@@ -83,8 +90,9 @@ def class_labels(
     """
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim != 1:
-        problem = f"labels {name!r} have shape {values.shape}, one class index an example is needed"
+    if values.shape[1:] not in ((), (steps,)):
+        each = f", or one at each of its {steps} steps," if steps and steps > 1 else ""
+        problem = f"labels {name!r} have shape {values.shape}, one class index an example{each} is needed"
         raise DataError(where, problem, hint=hint)
     if values.dtype.kind == "f":
         _check_labels(where, name, values, values != np.floor(values), "is not a whole number", hint)
@@ -103,8 +111,10 @@ def _check_labels(
 ) -> None:
     """Raise for the first label marked in `bad`."""
     if bad.any():
-        index = int(np.flatnonzero(bad)[0])
-        raise DataError(where, f"label {float(values[index]):g} of {name!r} at index {index} {problem}", hint=hint)
+        index, *step = np.argwhere(bad)[0].tolist()
+        at = f"index {index}" + (f", step {step[0]}" if step else "")
+        label = float(values[index, *step])
+        raise DataError(where, f"label {label:g} of {name!r} at {at} {problem}", hint=hint)
 
 
 def check_lengths(where: object, columns: Mapping[str, Column]) -> None:

@@ -68,10 +68,12 @@ def real_targets(raws: Mapping[Split, Raw]) -> Typed:
     return Typed(Field(next(iter(columns.values())).shape[1:], "float32", "real"), columns)
 
 
-def labels(raws: Mapping[Split, Raw], classes: int | None, *, hint: str | None = None) -> Typed:
+def labels(
+    raws: Mapping[Split, Raw], classes: int | None, *, steps: int | None = None, hint: str | None = None
+) -> Typed:
     """Class labels: integers from 0 on, or strings, of which each distinct one is a class, in sorted order.
 
-    `hint` is what to set if they are something else.
+    One an example, or one at each of its `steps`. `hint` is what to set if they are something else.
     """
     read = {split: Raw(raw.where, raw.name, np.array(raw.array)) for split, raw in raws.items()}
     if all(raw.array.dtype.kind in "US" and raw.array.ndim == 1 for raw in read.values()):
@@ -79,10 +81,30 @@ def labels(raws: Mapping[Split, Raw], classes: int | None, *, hint: str | None =
         columns = {split: np.searchsorted(names, raw.array).astype(np.int32) for split, raw in read.items()}
         shown = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names.tolist())
         return Typed(Field((), "int32", "label"), columns, shown)
-    found = {split: class_labels(raw.where, raw.name, raw.array, classes, hint=hint) for split, raw in read.items()}
+    found = {
+        split: class_labels(raw.where, raw.name, raw.array, classes, steps=steps, hint=hint)
+        for split, raw in read.items()
+    }
     number = max(number for _, number in found.values())
     columns = {split: values for split, (values, _) in found.items()}
-    return Typed(Field((), "int32", "label"), columns, tuple(str(label) for label in range(number)))
+    shape = columns["train"].shape[1:]
+    for split, values in columns.items():
+        if values.shape[1:] != shape:
+            problem = f"labels {read['train'].name!r} have shape {list(shape)}, {read[split].name!r} has"
+            raise DataError(read[split].where, f"{problem} {list(values.shape[1:])}")
+    return Typed(Field(shape, "int32", "label"), columns, tuple(str(label) for label in range(number)))
+
+
+def without_padding(raws: Mapping[Split, Raw], lengths: Typed | None) -> Mapping[Split, Raw]:
+    """Labels with 0 in the steps beyond each sequence's length, where -1 is usual and nothing is looked at."""
+    if lengths is None or any(raw.array.ndim != 2 or raw.array.dtype.kind not in "if" for raw in raws.values()):
+        return raws
+    made = {}
+    for split, raw in raws.items():
+        rows = np.arange(len(raw.array))
+        valid = np.arange(raw.array.shape[1]) < lengths.columns[split][rows][:, None]
+        made[split] = Raw(raw.where, raw.name, np.where(valid, raw.array, 0))
+    return made
 
 
 def tokens(raws: Mapping[Split, Raw], size: int) -> Typed:

@@ -12,13 +12,27 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from bigtrain.config.errors import ConfigError, DataError
 
 CHUNK = 1 << 18
+WEB = ("http://", "https://")
 STALE = 600  # seconds without a write after which a partial file belongs to no living process
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that are worth another try
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect to http and https only; Python's own would go to ftp too."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request that follows."""
+        if not newurl.lower().startswith(WEB):
+            hint = "is the address right? set data.url to another mirror"
+            raise DataError(req.full_url, f"redirects to {newurl}, which is no web address", hint=hint)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _CutError(Exception):
@@ -65,7 +79,7 @@ def fetch(remote: Remote, path: Path, *, retries: int = 3, timeout: float = 30.0
     """
     if path.exists():
         return path
-    if not remote.url.startswith(("http://", "https://")):
+    if not remote.url.lower().startswith(WEB):
         raise ConfigError("data.url", f"{remote.url!r} is no web address", allowed="http://… or https://…")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +147,8 @@ def _receive(remote: Remote, part: Path, timeout: float) -> None:
     request = urllib.request.Request(remote.url, headers={"Accept-Encoding": "identity", "User-Agent": "bigtrain"})
     if have:
         request.add_header("Range", f"bytes={have}-")
-    with urllib.request.urlopen(request, timeout=timeout) as answer, part.open("r+b") as file:
+    opener = urllib.request.build_opener(_Redirects)
+    with opener.open(request, timeout=timeout) as answer, part.open("r+b") as file:
         if answer.status != 206:
             have = 0
         file.truncate(have)

@@ -19,6 +19,7 @@ from bigtrain.data.checks import check_lengths, check_memory
 from bigtrain.data.columns import InputKind, Raw, TargetKind, Typed
 from bigtrain.data.spec import SPLITS, Dataset, Source, Split, Vocabulary
 from bigtrain.data.splits import random_split
+from bigtrain.data.targets import implied_kind, steps, whole_number_notes
 
 SMALL = 64 << 20  # bytes up to which an array is read even where the set is mapped
 ROLES = {
@@ -63,7 +64,8 @@ def npz(
             unlabelled.
         kind: what the inputs are. `auto`: bytes are images scaled to 0 to 1, rows of other integers are tokens, all
             else are features.
-        target_kind: what the targets are. `auto`: one integer or string an example is a class label, floats are real.
+        target_kind: what the targets are. `auto`: one integer or string an example is a class label, so is one at each
+            step of real inputs; one at each step of tokens is a token; floats are real.
         classes: the number of classes; one more than the greatest label by default.
         vocabulary: the number of tokens; one more than the greatest by default, found by reading the whole set.
         validation: the share of the training examples held out for validation.
@@ -78,6 +80,11 @@ def npz(
     where = Path(path).expanduser()
     loads = _members(where)
     raws = _loaded(where, loads, {"inputs": inputs, "targets": targets})
+    notes = {"path": str(where)}
+    if target_kind == "auto" and raws["targets"]:
+        marks, first = raws["targets"]["train"], raws["inputs"]["train"]
+        target_kind = implied_kind(marks, first, columns.is_tokens(raws["inputs"], kind))
+        notes |= whole_number_notes(marks)
     typed, size = _typed(raws, kind, target_kind, classes, vocabulary)
     sources: dict[Split, Source] = {}
     for split in raws["inputs"]:
@@ -90,7 +97,7 @@ def npz(
     fields = {name: found.field for name, found in typed.items()}
     names = typed["targets"].classes if "targets" in typed else None
     symbols = Vocabulary(tuple(str(token) for token in range(size))) if size else None
-    return dataset(where.stem, fields, sources, classes=names, vocabulary=symbols, notes={"path": str(where)})
+    return dataset(where.stem, fields, sources, classes=names, vocabulary=symbols, notes=notes)
 
 
 def _typed(
@@ -98,33 +105,22 @@ def _typed(
 ) -> tuple[dict[str, Typed], int]:
     """Each batch key typed and checked, and the size of the vocabulary (0 without tokens)."""
     tokens = columns.is_tokens(raws["inputs"], kind)
-    targets = raws.get("targets", {})
-    if targets and target_kind == "auto":
-        target_kind = _target_kind(next(iter(targets.values())).array, tokens)
+    targets, length = raws["targets"], steps(raws["inputs"]["train"])
     held = [*raws["inputs"].values()] if tokens else []
     held += targets.values() if target_kind == "tokens" else []
     size = (vocabulary or columns.vocabulary_size(held)) if held else 0
     typed = {"inputs": columns.tokens(raws["inputs"], size) if tokens else columns.features(raws["inputs"])}
+    lengths = columns.valid_lengths(raws["lengths"], length) if raws["lengths"] else None
     if targets and target_kind == "label":
-        typed["targets"] = columns.labels(targets, classes, hint=NO_LABELS)
+        targets = columns.without_padding(targets, lengths)
+        typed["targets"] = columns.labels(targets, classes, steps=length, hint=NO_LABELS)
     elif targets:
         typed["targets"] = columns.real_targets(targets) if target_kind == "real" else columns.tokens(targets, size)
-    shape = typed["inputs"].field.shape
-    steps = shape[0] if shape else 1
-    if raws.get("lengths"):
-        typed["lengths"] = columns.valid_lengths(raws["lengths"], steps)
-    if raws.get("segments"):
-        typed["segments"] = columns.segment_numbers(raws["segments"], steps)
+    if lengths:
+        typed["lengths"] = lengths
+    if raws["segments"]:
+        typed["segments"] = columns.segment_numbers(raws["segments"], length)
     return typed, size
-
-
-def _target_kind(array: np.ndarray, tokens: bool) -> TargetKind:
-    """What targets of a type and shape are when the user doesn't say."""
-    if array.dtype.kind == "f":
-        return "real"
-    if array.ndim == 1 or array.shape[1:] == (1,):
-        return "label"
-    return "tokens" if tokens else "real"
 
 
 def _loaded(where: Path, loads: Mapping[str, Load], given: Mapping[str, str | None]) -> Named:
@@ -183,8 +179,7 @@ def _members(where: Path) -> dict[str, Load]:
     if where.suffix == ".npy":
         return {"inputs": _opener(where, where.stat().st_size)}
     if not zipfile.is_zipfile(where):
-        hint = "save the arrays with numpy.savez(path, inputs=…, targets=…)"
-        raise DataError(where, "is neither an .npz archive nor an .npy file", hint=hint)
+        raise DataError(where, "is neither an .npz archive nor an .npy file", hint=_conversion(where))
     try:
         with zipfile.ZipFile(where) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
@@ -193,6 +188,16 @@ def _members(where: Path) -> dict[str, Load]:
     needed = sum(info.file_size for info in members)
     check_memory(where, needed, "save each array with numpy.save into a folder: that is mapped, not read")
     return {info.filename.removesuffix(".npy"): _unpacker(where, info.filename) for info in members}
+
+
+def _conversion(where: Path) -> str:
+    """How to make an archive of a file that is none."""
+    mark = {".csv": "','", ".tsv": "'\\t'", ".txt": "None"}.get(where.suffix.lower())
+    if mark is None:
+        return "save the arrays with numpy.savez(path, x=…, y=…)"
+    table = f"table = numpy.loadtxt({where.name!r}, delimiter={mark})"
+    archive = f"numpy.savez({where.stem + '.npz'!r}, x=table[:, :-1], y=table[:, -1])"
+    return f"convert it: {table}, then {archive}; for classes y=table[:, -1].astype(int)"
 
 
 def _opener(path: Path, total: int) -> Load:

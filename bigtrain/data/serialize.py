@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+import math
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
 
 from bigtrain.config.errors import InputError
-from bigtrain.data.spec import Field, Spec, Vocabulary
+from bigtrain.data.spec import SPLITS, Field, Spec, Vocabulary
+
+KINDS = get_args(get_type_hints(Field)["kind"])
+MOST_VALUES = 2**31  # of one example: what is allocated for a batch is decided by this file
+MOST_DIMS = 8
 
 
 def spec_to_json(spec: Spec) -> str:
@@ -23,21 +30,81 @@ def spec_to_json(spec: Spec) -> str:
 
 
 def spec_from_json(plain: Any, where: object) -> Spec:
-    """The spec from parsed JSON; `where` names the file in the error for one that is no spec."""
+    """The spec from parsed JSON; `where` names the file in the error for one that is no spec.
+
+    Raises:
+        InputError: for anything that `spec_to_json` doesn't write: a run directory may come from a stranger.
+    """
     try:
-        fields = {str(name): _field(entry) for name, entry in plain["fields"].items()}
-        vocabulary = plain.get("vocabulary")
-        return Spec(
-            str(plain["name"]),
-            fields,
-            dict(plain["sizes"]),
-            tuple(plain["classes"]) if plain.get("classes") is not None else None,
-            Vocabulary(tuple(vocabulary["symbols"]), bool(vocabulary["raw"])) if vocabulary else None,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: is no data spec: {error!r}") from error
+        fields = {_text(name): _field(entry) for name, entry in _table(plain["fields"]).items()}
+        sizes = {split: _count(size) for split, size in _table(plain["sizes"]).items() if _known(split, SPLITS)}
+        classes, vocabulary = plain.get("classes"), plain.get("vocabulary")
+        symbols = Vocabulary(_texts(vocabulary["symbols"]), _flag(vocabulary["raw"])) if vocabulary else None
+        spec = Spec(_text(plain["name"]), fields, sizes, None if classes is None else _texts(classes), symbols)
+        kinds = {entry.kind for entry in fields.values()}
+        _demand("inputs" in fields, "there are no inputs")
+        _demand(spec.inputs.kind in ("features", "tokens"), f"inputs are no {spec.inputs.kind}")
+        _demand("tokens" not in kinds or bool(spec.vocabulary), "there are tokens and no vocabulary")
+        _demand("label" not in kinds or bool(spec.classes), "there are labels and no classes")
+        return spec
+    except KeyError as error:
+        raise InputError(f"{where}: is no data spec: it has no {error}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{where}: is no data spec: {' '.join(str(error).split())[:200]}") from error
 
 
-def _field(entry: dict[str, Any]) -> Field:
-    values: dict[str, Any] = {**entry, "shape": tuple(int(size) for size in entry["shape"])}
-    return Field(**values)
+def _field(entry: Any) -> Field:
+    known = {one.name for one in dataclasses.fields(Field)}
+    for name in _table(entry):
+        _known(name, known)
+    _known(entry["kind"], KINDS)
+    shape = tuple(_count(size) for size in _list(entry["shape"]))
+    _demand(len(shape) <= MOST_DIMS and 0 < math.prod(shape) <= MOST_VALUES, f"the shape {list(shape)[:9]}")
+    dtype = np.dtype(_text(entry["dtype"]))
+    _demand(dtype.kind in "biuf" and dtype.itemsize <= 8, f"the dtype {entry['dtype']!r}")
+    bounds = [None if entry.get(name) is None else _number(entry[name]) for name in ("low", "high")]
+    return Field(shape, entry["dtype"], entry["kind"], _number(entry.get("scale", 1.0)), *bounds)
+
+
+def _demand(met: bool, problem: str) -> None:
+    if not met:
+        raise ValueError(problem)
+
+
+def _known(name: Any, allowed: Any) -> bool:
+    _demand(isinstance(name, str) and name in allowed, f"{name!r} is not one of {', '.join(sorted(allowed))}")
+    return True
+
+
+def _table(value: Any) -> dict[str, Any]:
+    _demand(isinstance(value, dict), f"{value!r} is no table")
+    return dict(value)
+
+
+def _list(value: Any) -> list[Any]:
+    _demand(isinstance(value, list), f"{value!r} is no list")
+    return list(value)
+
+
+def _text(value: Any) -> str:
+    _demand(isinstance(value, str), f"{value!r} is no text")
+    return str(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _list(value))
+
+
+def _flag(value: Any) -> bool:
+    _demand(isinstance(value, bool), f"{value!r} is neither true nor false")
+    return bool(value)
+
+
+def _count(value: Any) -> int:
+    _demand(type(value) is int and value >= 0, f"{value!r} is no count")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    _demand(type(value) in (int, float) and math.isfinite(value), f"{value!r} is no finite number")
+    return float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import sys
 import zlib
@@ -21,6 +22,8 @@ from bigtrain.data.splits import contiguous_split
 
 NOVEL = "persuasion.txt.gz"
 BYTES = Vocabulary(tuple(chr(value) for value in range(256)), raw=True)
+ARRAYS = (b"\x93NUMPY", b"PK\3\4", b"PK\5\6")  # how .npy and .npz begin
+BEGINNING = 8 << 10  # of a file, looked at for what no text has
 COPIES = 10  # bytes of memory that decoding and indexing take for one byte of text, at most
 
 
@@ -71,6 +74,8 @@ def text(
     """
     where = Path(path).expanduser() if path else Path(str(files("bigtrain.data"))) / "files" / NOVEL
     raw = _read(where, level)
+    if not len(raw):
+        raise DataError(where, "is empty", hint="data.path names a text file")
     tokens, vocabulary = (raw, BYTES) if level == "bytes" else _indexed(_decoded(where, raw, encoding))
     stride = stride or length
     if len(tokens) < length + 1:
@@ -119,14 +124,33 @@ def _read(where: Path, level: str) -> np.ndarray:
 
 
 def _decoded(where: Path, raw: np.ndarray, encoding: str) -> str:
-    """The text of the bytes, without a byte-order mark."""
+    """The text of the bytes, without a byte-order mark; refuses what is no text even if it can be decoded."""
+    content = raw.tobytes()
+    if content.startswith(ARRAYS):
+        kind = "NumPy array" if content.startswith(ARRAYS[0]) else "zip archive"
+        hint = "data=npz reads NumPy's .npy and .npz; data.level=bytes reads any file as bytes"
+        raise DataError(where, f"is no text but a {kind}", hint=hint)
     try:
-        return raw.tobytes().decode(encoding).removeprefix("\ufeff")
+        found = content.decode(encoding).removeprefix("\ufeff")
+        if not found:
+            raise DataError(where, "is empty", hint="data.path names a text file")
+        if "\0" in found[:BEGINNING]:
+            raise _binary(where)
+        return found
     except UnicodeDecodeError as error:
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or "16" in encoding or "32" in encoding
+        if b"\0" in content[:BEGINNING] and not wide:
+            raise _binary(where) from error
         hint = "set data.encoding to the file's encoding, for example data.encoding=latin-1; or data.level=bytes"
         raise DataError(where, f"is not {encoding}: {error.reason} at byte {error.start}", hint=hint) from error
     except LookupError as error:
         raise ConfigError("data.encoding", f"no encoding is called {encoding!r}", hint="utf-8 is usual") from error
+
+
+def _binary(where: Path) -> DataError:
+    """The error for a file with NUL bytes, which no text has."""
+    hint = "data=npz reads NumPy's .npy and .npz; data.level=bytes reads any file as bytes; or set data.encoding"
+    return DataError(where, "is no text: it has NUL bytes", hint=hint)
 
 
 def _indexed(content: str) -> tuple[np.ndarray, Vocabulary]:

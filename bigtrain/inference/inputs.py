@@ -2,102 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from bigtrain.config.errors import DataError
 from bigtrain.data.spec import Field, Spec
-
-READS = (".npy", ".npz", ".csv", ".txt", ".png", ".jpg", ".jpeg")
-_NAMES = ("inputs", "x", "X", "images", "data", "features", "x_test")
+from bigtrain.inference.readers import EXTRAS, arrays, check_input
 
 
 def read_inputs(path: Path, spec: Spec) -> dict[str, np.ndarray]:
     """A batch with all the examples of a file: `inputs` [N, *shape], and `lengths` where the model takes them.
 
-    An array of the training data's own type is scaled as in training; floating-point values for a model trained on
-    bytes are taken as scaled already, and refused when they lie outside of the range it was trained on.
+    An array of integers for a model trained on integers is scaled as in training; floating-point values are taken as
+    scaled already. Either way they must lie in the range that the model was trained on.
+
+    Raises:
+        DataError: for a file or a value that the model can't use, with the index of the first bad example.
     """
-    if not path.is_file():
-        raise DataError(path, "there is no such file")
-    suffix = path.suffix.lower()
-    if suffix not in READS:
-        raise DataError(path, f"can't read {suffix or 'a file without a suffix'}", hint=f"it reads {' '.join(READS)}")
-    if path.stat().st_size == 0:
-        raise DataError(path, "is empty")
-    if spec.inputs.kind == "tokens" and suffix == ".txt":
-        return {"inputs": _tokens(path, spec)}
-    batch = _arrays(path, suffix)
-    return {
-        name: _checked(path, name, spec.fields[name], value) for name, value in batch.items() if name in spec.fields
-    }
-
-
-def _arrays(path: Path, suffix: str) -> dict[str, np.ndarray]:
-    try:
-        if suffix == ".npy":
-            return {"inputs": np.load(path, allow_pickle=False)}
-        if suffix == ".npz":
-            return _archive(path)
-        if suffix == ".csv":
-            return {"inputs": _table(path)}
-        if suffix == ".txt":
-            raise ValueError("text is for language models")
-        return {"inputs": _image(path)[None]}
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        if "allow_pickle" in str(error):
-            problem = "holds pickled Python objects, which are never loaded"
-            raise DataError(path, problem, hint="save plain arrays of numbers with numpy.save") from error
-        raise DataError(path, f"can't be read: {' '.join(str(error).split())[:200]}") from error
-
-
-def _archive(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        name = next((name for name in _NAMES if name in archive), None)
-        if name is None and len(archive.files) == 1:
-            name = archive.files[0]
-        if name is None:
-            raise ValueError(f"none of its arrays ({', '.join(archive.files)}) is named {' or '.join(_NAMES[:3])}")
-        extras = {extra: archive[extra] for extra in ("lengths", "segments") if extra in archive}
-        return {"inputs": archive[name], **extras}
-
-
-def _table(path: Path) -> np.ndarray:
-    """The numbers of a CSV file; a first line that is no numbers is a header."""
-    with open(path, encoding="utf-8") as file:
-        first = file.readline()
-    try:
-        [float(cell) for cell in first.split(",")]
-        header = 0
-    except ValueError:
-        header = 1
-    return np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
-
-
-def _image(path: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except UnidentifiedImageError as error:
-        raise ValueError("no image") from error
-
-
-def _tokens(path: Path, spec: Spec) -> np.ndarray:
-    """A text as one row of tokens; a character the model never saw is refused."""
-    assert spec.vocabulary is not None
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("latin-1") if spec.vocabulary.raw else raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"is no UTF-8: byte {error.start}") from error
-    return encode(text, spec, str(path))[None]
+    check_input(path)
+    if spec.inputs.kind == "tokens" and path.suffix.lower() == ".txt":
+        found = {"inputs": _text(path, spec)}
+    else:
+        found = arrays(path, spec.inputs)
+    for name, values in found.items():
+        if values.dtype.kind not in "biuf":
+            raise DataError(path, f"{name} holds {values.dtype}, not numbers")
+    inputs = found["inputs"]
+    if path.suffix.lower() != ".txt":
+        inputs = _shaped(path, spec.inputs, inputs)
+    if not len(inputs):
+        raise DataError(path, "holds no examples")
+    _refuse(path, ~np.isfinite(inputs), "inputs has values that are not finite")
+    size = len(spec.vocabulary or ())
+    checked = _tokens(path, spec.inputs, inputs, size) if size and spec.inputs.kind == "tokens" else None
+    batch = {"inputs": _features(path, spec.inputs, inputs) if checked is None else checked}
+    return batch | _extras(path, spec, found, batch["inputs"])
 
 
 def encode(text: str, spec: Spec, where: str) -> np.ndarray:
-    """Text as tokens [T]."""
+    """Text as tokens [T]; a character the model never saw is refused."""
     assert spec.vocabulary is not None
     index = {symbol: token for token, symbol in enumerate(spec.vocabulary.symbols)}
     unknown = sorted({character for character in text if character not in index})
@@ -108,40 +53,100 @@ def encode(text: str, spec: Spec, where: str) -> np.ndarray:
     return np.array([index[character] for character in text], np.int32)
 
 
-def _checked(path: Path, name: str, field: Field, values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind not in "biuf":
-        raise DataError(path, f"{name} holds {values.dtype}, not numbers")
-    if name == "inputs":
-        values = _shaped(path, field, values)
-    if not np.isfinite(values).all():
-        raise DataError(path, f"{name} has values that are not finite")
-    trained = np.dtype(field.dtype)
-    if name != "inputs" or field.kind != "features":
-        return values.astype(trained)
-    if trained.kind in "ui" and values.dtype.kind in "biu":
-        return values.astype(trained)
-    if trained.kind in "ui":
-        _check_range(path, field, values)
-        return (values / field.scale).astype(np.float32)
-    return values.astype(trained)
+def _text(path: Path, spec: Spec) -> np.ndarray:
+    """A text as one row of tokens [1, T]."""
+    assert spec.vocabulary is not None
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("latin-1") if spec.vocabulary.raw else raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"is no UTF-8: byte {error.start}") from error
+    return encode(text, spec, str(path))[None]
 
 
-def _check_range(path: Path, field: Field, values: np.ndarray) -> None:
+def _refuse(path: Path, bad: np.ndarray, problem: str, *, hint: str | None = None) -> None:
+    """Raises for the first example with a value marked in `bad` [N, …]."""
+    if bad.any():
+        index = int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
+        raise DataError(path, f"{problem}; the first such example has index {index}", hint=hint)
+
+
+def _integers(path: Path, values: np.ndarray, low: int, high: int, problem: str) -> np.ndarray:
+    """Whole numbers within `low` and `high`, as int64; a float is whole when nothing follows its point."""
+    bad = (values < low) | (values > high)
+    if values.dtype.kind == "f":
+        bad |= ~(values == np.floor(values))  # NaN too
+    _refuse(path, bad, problem)
+    return values.astype(np.int64)
+
+
+def _tokens(path: Path, field: Field, values: np.ndarray, size: int) -> np.ndarray:
+    problem = f"inputs has values that are no tokens, which are integers from 0 to {size - 1}"
+    return _integers(path, values, 0, size - 1, problem).astype(field.dtype)
+
+
+def _features(path: Path, field: Field, values: np.ndarray) -> np.ndarray:
+    """Features in the type they were trained in; or, where those were integers and these aren't, scaled as float32."""
+    stored = np.dtype(field.dtype)
+    as_trained = stored.kind in "biu" and values.dtype.kind in "biu"
+    if as_trained and stored.kind != "b":
+        limits = np.iinfo(stored)
+        values = _integers(path, values, limits.min, limits.max, f"inputs has values that are no {field.dtype}")
+    as_stored = as_trained or stored.kind == "f"
+    scaled = values * field.scale if as_stored and field.scale != 1.0 else values
+    _check_range(path, field, scaled)
+    if as_stored:
+        with np.errstate(over="ignore"):
+            result = values.astype(stored)
+    else:
+        result = (values / field.scale).astype(np.float32)
+    _refuse(path, ~np.isfinite(result), "inputs has values that are not finite in float32")
+    return result
+
+
+def _check_range(path: Path, field: Field, scaled: np.ndarray) -> None:
+    """The range of integers is known; that of floats is what training happened to see, so its width is left around."""
+    if field.low is None or field.high is None:
+        return
     low, high = field.low, field.high
-    if low is not None and high is not None and (values.min() < low - 1e-6 or values.max() > high + 1e-6):
-        problem = (
-            f"values within [{values.min():g}, {values.max():g}], and the model was trained on [{low:g}, {high:g}]"
-        )
-        raise DataError(path, problem, hint=f"give {field.dtype} as in training, or floats scaled to that range")
+    room = 1e-6 + (high - low if np.dtype(field.dtype).kind == "f" else 0.0)
+    problem = f"values within [{scaled.min():g}, {scaled.max():g}], and the model was trained on [{low:g}, {high:g}]"
+    hint = f"give {field.dtype} as in training, or floats scaled to that range"
+    _refuse(path, (scaled < low - room) | (scaled > high + room), problem, hint=hint)
 
 
 def _shaped(path: Path, field: Field, values: np.ndarray) -> np.ndarray:
-    size = int(np.prod(field.shape, dtype=np.int64))
-    if values.shape[1:] == field.shape:
+    """The values as [N, *shape]: one example, flat ones and a missing or extra channel of one are understood."""
+    size = math.prod(field.shape)
+    if values.shape[1:] == field.shape and values.ndim:
         return values
     if values.shape == field.shape:
         return values[None]
-    if values.ndim == 2 and values.shape[1] == size:
-        return values.reshape(-1, *field.shape)
+    squeezed = tuple(length for length in field.shape if length != 1)
+    channel = values.ndim > 1 and tuple(length for length in values.shape[1:] if length != 1) == squeezed
+    if channel or (values.ndim == 2 and values.shape[1] == size) or (values.ndim == 1 and size == 1):
+        return values.reshape(len(values), *field.shape)
     wanted = "x".join(map(str, ("N", *field.shape)))
     raise DataError(path, f"has the shape {list(values.shape)}, and the model reads {wanted}")
+
+
+def _extras(path: Path, spec: Spec, found: dict[str, np.ndarray], inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """`lengths` [N] and `segments` [N, T], exactly where the model was trained with them."""
+    number, steps = len(inputs), inputs.shape[1] if inputs.ndim > 1 else 1
+    extras = {}
+    for name in EXTRAS:
+        if name in found and name not in spec.fields:
+            raise DataError(path, f"holds {name}, and the model was trained without them")
+        if name not in spec.fields:
+            continue
+        if name not in found:
+            raise DataError(path, f"has no {name}, and the model needs them", hint=f"save an .npz: inputs and {name}")
+        wanted, values = (number,) if name == "lengths" else (number, steps), found[name]
+        if number == 1 and values.shape == wanted[1:]:
+            values = values[None]
+        if values.shape != wanted:
+            raise DataError(path, f"{name} has the shape {list(values.shape)}, and {list(wanted)} is needed")
+        low, high = (1, steps) if name == "lengths" else (-(2**31), 2**31 - 1)
+        problem = f"{name} has values that are no integers from {low} to {high}"
+        extras[name] = _integers(path, values, low, high, problem).astype(spec.fields[name].dtype)
+    return extras

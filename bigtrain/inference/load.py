@@ -1,8 +1,8 @@
-"""A trained model from its run directory. Nothing in the directory can widen what may be built."""
+"""A trained model from its run directory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,20 @@ import jax
 from flax import nnx
 
 from bigtrain.checkpoint import Checkpoints
-from bigtrain.config.check import Checked, check
-from bigtrain.config.compose import parse
+from bigtrain.config.check import Checked
 from bigtrain.config.duration import Duration
-from bigtrain.config.errors import ConfigError, InputError
-from bigtrain.config.overrides import unreadable
+from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
-from bigtrain.data.serialize import spec_from_json
 from bigtrain.data.spec import Spec
+from bigtrain.inference.stored import Stored, read
 from bigtrain.models.split import Parts, Recipe
 from bigtrain.optim.chain import Chain
-from bigtrain.run.directory import RunDirectory
+from bigtrain.parallel import mesh as meshes
 from bigtrain.tasks import Task
 from bigtrain.train import step as train_step
 from bigtrain.train.prepare import model_numbers
 from bigtrain.train.program import PRECISIONS, Definition
 from bigtrain.train.state import TrainState
-
-CHANGEABLE = ("data", "mesh", "eval_batch_size")
-"""Keys that may be changed for evaluation: where the data is and on which devices, not what was trained."""
 
 
 @dataclass(frozen=True)
@@ -69,38 +64,29 @@ class Trained:
         return self.recipe.merge(parts, self.fields, key, training=False)
 
 
-def read_config(directory: RunDirectory, overrides: Sequence[str], trust: Sequence[str]) -> tuple[Checked, Trust]:
-    """The run's config, checked, with overrides of where the data is; interpolations in it are not expanded."""
-    values = {**directory.config(), "loggers": {}, "plugins": []}
-    for text in overrides:
-        _apply(values, text)
-    for path, value in _strings(values):
-        if "${" in value and not path.startswith("run_dir"):
-            hint = f"give the value: {path}=…" if path.split(".")[0] in CHANGEABLE else None
-            raise ConfigError(path, f"{value!r} is not expanded when a run is loaded", hint=hint)
-    trusted = Trust.of(trust)
-    return check(values, trusted), trusted
+def load(path: str | Path, *, checkpoint: str, trust: Sequence[str] = ()) -> Trained:
+    """The model of a run at its `last` or `best` checkpoint, or at a step; without the run's data."""
+    return restore(read(path, checkpoint=checkpoint, trust=trust))
 
 
-def load(path: str | Path, *, checkpoint: str, overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> Trained:
-    """The model of a run at its `last` or `best` checkpoint, or at a step."""
-    directory = RunDirectory.find(path)
-    checked, trusted = read_config(directory, overrides, trust)
-    spec = spec_from_json(directory.read("spec.json"), directory.path / "spec.json")
-    checkpoints = Checkpoints(directory.checkpoints, checked.run.checkpoint)
-    at = _chosen(checkpoints, checkpoint, directory.path)
-    run, nodes = checked.run, checked.nodes
-    chain = Chain(nodes["optimizer"], nodes["schedule"], trusted, run.clip_norm is not None, run.freeze)
+def restore(stored: Stored) -> Trained:
+    """The model that a run directory describes, with its arrays."""
+    run, nodes = stored.checked.run, stored.checked.nodes
+    meshes.simulate(run.mesh)  # before anything asks JAX for its devices
+    checkpoints = Checkpoints(stored.directory.checkpoints, run.checkpoint)
+    at = _chosen(checkpoints, stored.checkpoint)
+    chain = Chain(nodes["optimizer"], nodes["schedule"], stored.trusted, run.clip_norm is not None, run.freeze)
     made = Definition(
-        nodes["model"], nodes["task"], chain, spec, trusted, run.precision, run.accumulate, run.ema is not None
-    )
+        nodes["model"], nodes["task"], chain, stored.spec, stored.trusted, run.precision, run.accumulate,
+        run.ema is not None,
+    )  # fmt: skip
     recipe, _ = made.recipe()
-    numbers = _numbers(checked, recipe)
+    numbers = _numbers(stored.checked, recipe)
     shapes = jax.eval_shape(made.init, {name: jax.numpy.asarray(value) for name, value in numbers.items()})
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
     state = TrainState(**checkpoints.restore(at, abstract.as_dict()))
-    return Trained(checked, trusted, made, recipe, state, numbers, at)
+    return Trained(stored.checked, stored.trusted, made, recipe, state, numbers, at)
 
 
 def _numbers(checked: Checked, recipe: Recipe) -> dict[str, float]:
@@ -117,44 +103,13 @@ def _numbers(checked: Checked, recipe: Recipe) -> dict[str, float]:
     return values | model_numbers(checked.nodes["model"], recipe.fields)
 
 
-def _chosen(checkpoints: Checkpoints, wanted: str, path: Path) -> int:
-    steps = checkpoints.steps()
-    if not steps:
-        raise InputError(f"{path} has no checkpoint yet\n  train it first: bigtrain fit run_dir={path}")
+def _chosen(checkpoints: Checkpoints, wanted: str) -> int:
+    """The step of a checkpoint by its name."""
     if wanted == "last":
-        return steps[-1]
-    if wanted == "best":
-        best = checkpoints.best()
-        return best.step if best else steps[-1]
-    if wanted.isdigit() and int(wanted) in steps:
+        return checkpoints.steps()[-1]
+    if wanted != "best":
         return int(wanted)
-    raise ConfigError("--checkpoint", f"there is no {wanted!r}", allowed=["last", "best", *map(str, steps)])
-
-
-def _apply(values: dict[str, Any], text: str) -> None:
-    """Sets one key to what was typed, in the config of the run."""
-    given = parse(text)
-    if given is None or given.deletes or given.several or not given.key:
-        raise unreadable(text, {}, example="eval_batch_size=64 data.path=new.npz")
-    parts = given.key.split(".")
-    if parts[0] not in CHANGEABLE or given.key in ("data", "mesh"):
-        allowed = ["data.FIELD=…", "mesh.FIELD=…", "eval_batch_size=…"]
-        raise ConfigError(given.key, "can't be changed for a trained model", allowed=allowed)
-    at: Any = values
-    for part in parts[:-1]:
-        at = at.setdefault(part, {})
-        if not isinstance(at, dict):
-            raise ConfigError(given.key, "is no field of the config")
-    at[parts[-1]] = given.value
-
-
-def _strings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found += _strings(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            found += [(f"{prefix}{name}", item) for item in value if isinstance(item, str)]
-        elif isinstance(value, str):
-            found.append((f"{prefix}{name}", value))
-    return found
+    best = checkpoints.best()
+    if best is None:
+        raise ConfigError("--checkpoint", "no checkpoint has a validation score", hint="use last")
+    return best.step

@@ -8,17 +8,27 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
 
 
-def output_size(spec: Spec, model: str) -> int:
-    """The width of the last layer: classes, vocabulary, or the numbers of a regression target."""
+def output_size(spec: Spec, model: str, *, per_step: bool = False) -> int:
+    """The width of the last layer: classes, vocabulary, or the numbers of a regression target.
+
+    Args:
+        spec: the data.
+        model: its name, for messages.
+        per_step: whether the layer is applied at each step; without it, one class or token a step is refused.
+    """
     targets = spec.targets
     if targets is None:
         hint = "train model=vae on it, or name the labels (data.targets=…)"
         raise ConfigError("model", f"{model} needs targets, and data {spec.name!r} has none", hint=hint)
+    if targets.kind != "real" and targets.shape and not per_step:
+        what = "labels" if targets.kind == "label" else "tokens"
+        problem = f"{model} gives one answer an example, and data {spec.name!r} has {what} of shape"
+        raise ConfigError("model", f"{problem} {list(targets.shape)}", hint="model=rnn gives one at each step")
     if targets.kind == "label":
         return len(spec.classes or ())
     if targets.kind == "tokens":
         return len(spec.vocabulary or ())
-    return max(1, math.prod(targets.shape))
+    return max(1, math.prod(targets.shape[1:] if per_step else targets.shape))
 
 
 def check_extras(spec: Spec, model: str, *, takes: tuple[str, ...] = ()) -> None:

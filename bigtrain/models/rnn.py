@@ -45,35 +45,30 @@ class RNN(nnx.Module):
             layers: how many recurrent layers are stacked.
             bidirectional: also read the sequence backwards, and join both at each step.
             embedding: size of a token's vector.
-            output: one output after the last step, or one at each step; auto follows the targets.
+            output: read the targets from the state after the last step, or one at each step; auto does the latter where
+                the targets have as many steps as the inputs.
             dropout: share of the values zeroed between layers and before the output, in training.
             rngs: random streams for the initial values and for dropout.
         """
-        per_step = spec.targets is not None and spec.targets.shape[:1] == spec.inputs.shape[:1] != ()
-        self.per_step = per_step if output == "auto" else output == "sequence"
-        if self.per_step != per_step:
-            shape = spec.targets.shape if spec.targets else ()
-            raise ConfigError(
-                "model.output", f"{output!r} does not fit targets of shape {list(shape)}", hint="use auto"
-            )
+        self.per_step = _per_step(spec, output)
         tokens = len(spec.vocabulary or ()) if spec.inputs.kind == "tokens" else 0
         predicts_next = tokens > 0 and spec.targets is not None and spec.targets.kind == "tokens"
         if bidirectional and predicts_next:
             raise ConfigError("model.bidirectional", "a language model must not read what it has to predict")
-        outputs = output_size(spec, "RNN")
-        if self.per_step and spec.targets.kind == "real":  # type: ignore[union-attr]
-            outputs = max(1, outputs // spec.inputs.shape[0])
+        labels = spec.targets.shape if spec.targets and spec.targets.kind == "label" and output == "last" else ()
+        outputs = output_size(spec, "RNN", per_step=self.per_step or labels != ())
+        self.shape = (*labels, outputs) if labels else ()  # what the last state gives, if more than a vector
         self.embed = nnx.Embed(tokens, embedding, rngs=rngs) if tokens else None
         features = embedding if tokens else math.prod(spec.inputs.shape[1:])
         self.forward = _stack(features, width, layers, cell, bidirectional, reverse=False, rngs=rngs)
         self.backward = _stack(features, width, layers, cell, True, reverse=True, rngs=rngs) if bidirectional else None
         self.dropout = Dropout(dropout, rngs=rngs)
-        self.output = nnx.Linear(width * (2 if bidirectional else 1), outputs, rngs=rngs)
+        self.output = nnx.Linear(width * (2 if bidirectional else 1), math.prod((*labels, outputs)), rngs=rngs)
 
     def __call__(
         self, inputs: Sequence, *, lengths: Int[Array, " B"] | None = None, segments: Int[Array, "B T"] | None = None
     ) -> Float[Array, "B *steps V"]:
-        """Logits or predicted values: [B, V] after the last valid step, or [B, T, V] at each step.
+        """Logits or predicted values: [B, V] after the last valid step, or [B, T, V] of each step.
 
         Args:
             inputs: tokens [B, T], rows [B, T, D], or single values [B, T].
@@ -92,7 +87,7 @@ class RNN(nnx.Module):
                 hidden, last = jnp.concatenate([hidden, behind], -1), jnp.concatenate([last, first], -1)
             values = hidden
         result: jax.Array = self.output(self.dropout(values if self.per_step else last))
-        return result
+        return result.reshape(-1, *self.shape) if self.shape else result
 
     def initial(self, batch: int) -> tuple[Carry, ...]:
         """The state before the first token, for generation."""
@@ -111,6 +106,17 @@ class RNN(nnx.Module):
         if self.embed is not None:  # called as a layer, it would compute in the type it was made with, f32
             return jnp.take(self.embed.embedding[...], inputs, axis=0)
         return inputs.reshape(*inputs.shape[:2], -1)
+
+
+def _per_step(spec: Spec, output: Literal["auto", "last", "sequence"]) -> bool:
+    """Whether there is an output at each step; refuses what the targets can't be compared with."""
+    if spec.targets is None:  # refused where the outputs are counted
+        return False
+    possible = spec.targets.shape[:1] == spec.inputs.shape[:1] != ()
+    if (output == "sequence" and not possible) or (output == "last" and spec.targets.kind == "tokens" and possible):
+        shape = list(spec.targets.shape)
+        raise ConfigError("model.output", f"{output!r} does not fit targets of shape {shape}", hint="use auto")
+    return possible and output != "last"
 
 
 def _stack(

@@ -13,8 +13,10 @@ result.json       the final scores; exists exactly when the run is finished
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,9 @@ EXTENDABLE = (
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
+_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial")
+"""All that is in a folder whose run was killed before its config was written."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -38,23 +43,35 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config_yaml: str, overrides: Sequence[str]) -> RunDirectory:
-        """A new run directory, private to the user; a folder that holds something else is refused."""
-        cls.check_new(path)
+    def create(cls, path: Path, config_yaml: str, overrides: Sequence[str], *, numbered: bool = False) -> RunDirectory:
+        """A new run directory, private to the user; a folder that holds something else is refused.
+
+        Args:
+            path: the folder.
+            config_yaml: the composed config.
+            overrides: what was typed.
+            numbered: take the next free name (`…-2`) if the folder is there: two runs may start in the same second.
+        """
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            run = cls(path)
-            run.write("overrides.json", json.dumps(list(overrides), indent=1))
-            run.write("config.yaml", config_yaml)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            run = cls(_claimed(path) if numbered else path)
+            cls.check_new(run.path)
+            run.path.mkdir(exist_ok=True, mode=0o700)
+            run.keep(config_yaml, overrides)
         except OSError as error:
             raise _unwritable(path, error.strerror or str(error)) from error
         return run
+
+    def keep(self, config_yaml: str, overrides: Sequence[str]) -> None:
+        """Writes down what the run is now; the config last, since with it the folder is a run."""
+        self.write("overrides.json", json.dumps(list(overrides), indent=1))
+        self.write("config.yaml", config_yaml)
 
     @staticmethod
     def check_new(path: Path) -> None:
         """Refuses a path where no run directory can be made. Makes nothing, so it can be asked before compiling."""
         try:
-            if path.is_dir() and any(path.iterdir()):
+            if path.is_dir() and any(entry.name not in _BEGUN for entry in path.iterdir()):
                 hint = "choose another run_dir, or empty this one"
                 raise InputError(f"run_dir: {str(path)!r} is not empty and holds no bigtrain run\n  {hint}")
             there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
@@ -62,8 +79,11 @@ class RunDirectory:
             raise _unwritable(path, error.strerror or str(error)) from error
         if not there.is_dir():
             raise _unwritable(path, f"{str(there)!r} is a file")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise _unwritable(path, f"you have no permission to write to {str(there)!r}")
+        try:
+            with tempfile.TemporaryDirectory(dir=there, prefix=".bigtrain-"):
+                pass
+        except OSError as error:
+            raise _unwritable(path, f"{error.strerror or error}: {str(there)!r}") from error
 
     @classmethod
     def find(cls, path: str | Path) -> RunDirectory:
@@ -136,6 +156,18 @@ class RunDirectory:
             lines = "\n".join(f"  {path}: {before!r} there, {now!r} here" for path, before, now in changes[:12])
             hint = "to continue it, drop those keys; to train this, choose another run_dir"
             raise InputError(f"run_dir: {str(self.path)!r} belongs to another config\n{lines}\n  {hint}")
+
+
+def _claimed(path: Path) -> Path:
+    """The first of `path`, `path-2`, `path-3` … that isn't there yet, made so that nobody else can have it."""
+    for number in itertools.count(1):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            candidate.mkdir(mode=0o700)
+            return candidate
+        except FileExistsError:
+            continue
+    raise AssertionError("itertools.count ends")
 
 
 def _unwritable(path: Path, reason: str) -> InputError:

@@ -6,6 +6,7 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
 from bigtrain.tasks.classification import Classification
 from bigtrain.tasks.elbo import ELBO
+from bigtrain.tasks.fits import check_tokens
 from bigtrain.tasks.language_modeling import LanguageModeling
 from bigtrain.tasks.regression import Regression
 from bigtrain.tasks.task import Task
@@ -23,4 +24,6 @@ def auto(spec: Spec, objective: str | None) -> Task:
     if spec.targets is None:
         hint = "use model=vae, or name the labels (data.targets=…)"
         raise ConfigError("task", f"data {spec.name!r} has no targets to predict", hint=hint)
+    if spec.targets.kind == "tokens":
+        check_tokens(spec)
     return {"label": Classification, "tokens": LanguageModeling, "real": Regression}[spec.targets.kind]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
+from bigtrain.tasks.language_modeling import LanguageModeling
 from bigtrain.tasks.task import Task
 
 _WORDS = {"label": "class labels", "real": "real targets", "tokens": "tokens to predict"}
@@ -22,8 +23,21 @@ def check_fits(task: Task, spec: Spec, objective: str | None) -> None:
     targets = getattr(task, "targets", None)
     if targets is None:
         return
+    if isinstance(task, LanguageModeling):
+        check_tokens(spec)
     found = spec.targets.kind if spec.targets else None
     if found != targets:
         has = _WORDS.get(found or "", "no targets")
         problem = f"{name} needs {_WORDS[targets]}, and data {spec.name!r} has {has}"
-        raise ConfigError("task", problem, hint="task=auto chooses from the model and the data")
+        hint = "task=auto chooses from the model and the data"
+        if (targets, found) == ("label", "real"):
+            hint = f"if they are classes set data.target_kind=label; {hint}"
+        raise ConfigError("task", problem, hint=hint)
+
+
+def check_tokens(spec: Spec) -> None:
+    """Refuses language modelling of inputs that are no tokens: there is nothing to go on from."""
+    if spec.inputs.kind != "tokens":
+        problem = f"LanguageModeling needs tokens as inputs, and data {spec.name!r} has real values"
+        hint = "for integer inputs set data.kind=tokens; for a class at each step data.target_kind=label"
+        raise ConfigError("task", problem, hint=hint)

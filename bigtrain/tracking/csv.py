@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,28 +25,38 @@ class CSV:
                 for row in csv.DictReader(file):
                     if (row.get("step") or "").isdigit() and int(row["step"]) <= resumed:
                         self._rows[int(row["step"])] = {name: value for name, value in row.items() if value}
-        self._columns: list[str] = list(dict.fromkeys(name for row in self._rows.values() for name in row))
-        self._written = -1
+        self._columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
+        self._open: int | None = None  # the step whose row may still grow
+        self._rewrite()
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds to the row of the step; see `Logger`."""
-        known = step in self._rows
+        """Adds to the row of the step, which is written when the next step comes; see `Logger`."""
+        if self._open is not None and step != self._open:
+            self._write_row()
+        self._open = step
         self._rows.setdefault(step, {"step": step}).update(scalars)
-        new = [name for name in self._rows[step] if name not in self._columns]
-        self._columns += new
-        if new or known or self._written != len(self._rows) - 1:
-            self._rewrite()
-        else:
-            with open(self._path, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns).writerow(self._rows[step])
-        self._written = len(self._rows)
 
     def close(self) -> None:
         """See `Logger`."""
-        self._rewrite()
+        if self._open is not None:
+            self._write_row()
+
+    def _write_row(self) -> None:
+        """Appends the open row; a new metric makes a new column, and that a new file."""
+        row = self._rows[self._open]  # type: ignore[index]
+        new = [name for name in row if name not in self._columns]
+        self._columns += new
+        if new:
+            self._rewrite()
+        else:
+            with open(self._path, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+        self._open = None
 
     def _rewrite(self) -> None:
-        with open(self._path, "w", newline="", encoding="utf-8") as file:
+        partial = self._path.with_suffix(".partial")
+        with open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(self._rows.values())
+        os.replace(partial, self._path)

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from bigtrain.run.history import read_lines
+
 
 class JSONL:
     """Lines of JSON in metrics.jsonl, flushed as they come; a resumed run has no gap and no repeated line."""
@@ -19,7 +21,7 @@ class JSONL:
             resumed: the step a run continues from; lines of later steps are dropped, they will be written again.
         """
         path = directory / "metrics.jsonl"
-        kept = [] if resumed is None else [line for line in read(path) if line["step"] <= resumed]
+        kept = [] if resumed is None else [line for line in read_lines(path) if line["step"] <= resumed]
         partial = path.with_suffix(".partial")
         with open(partial, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in kept)
@@ -34,14 +36,3 @@ class JSONL:
         """See `Logger`."""
         self._file.close()
 
-
-def read(path: Path) -> list[dict[str, float]]:
-    """The complete lines of a metrics file; a line cut short by a crash is left out."""
-    lines = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-    return lines

@@ -34,7 +34,7 @@ def cache_dir() -> Path:
     """`$BIGTRAIN_CACHE`, or bigtrain's folder in the user's cache directory."""
     named = os.environ.get("BIGTRAIN_CACHE")
     if named:
-        return Path(named)
+        return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bigtrain"
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -18,9 +18,8 @@ from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.run import environment, pictures
 from bigtrain.run.directory import RunDirectory
+from bigtrain.run.history import History, read_lines
 from bigtrain.tasks.task import Generative
-from bigtrain.tracking import jsonl
-from bigtrain.tracking.console import Console
 from bigtrain.tracking.logger import Logger
 from bigtrain.train import hooks, interrupt
 from bigtrain.train.evaluate import Scorer
@@ -29,6 +28,9 @@ from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.show import Drawing, ShowImages, ShowText
 from bigtrain.train.state import TrainState
+
+if TYPE_CHECKING:  # it arrives as an object: training names no tracker
+    from bigtrain.tracking.console import Console
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,14 @@ def fit(ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirecto
         loggers = open_loggers(checked, trusted, directory, start.step, closing)
         closing.callback(checkpoints.close)
         closing.callback(console.close)
-        parts = assemble(ready, start, numbers, checkpoints, [*loggers, console], console, directory, requested)
+        history = History(read_lines(directory.path / "metrics.jsonl"))
+        watching = [*loggers, console, history]
+        parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested)
         console.begin(start.step, ready.lengths.steps)
         pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
         position = {"start": start.step, "steps": ready.lengths.steps}
         state = train(ready.program, ready.placement, parts, start.state, numbers, pace=pace, **position)
+    pictures.curves(directory.path / "curves.png", history.lines)
     return finish(ready, state, numbers, checkpoints, directory, time.perf_counter() - begun)
 
 
@@ -105,8 +110,9 @@ def assemble(
     show = shown(ready, directory, console)
     if show is not None:
         parts.append(hooks.Show(lengths.eval_every, show, log))
-    looks = min(lengths.save_every, lengths.eval_every) if run.checkpoint.best else lengths.save_every
-    save = hooks.Save(looks, lengths.save_every, lengths.steps, checkpoints, scores, log)
+    save = hooks.Save(lengths.save_every, checkpoints, scores, log)
+    if run.checkpoint.best:
+        parts.append(hooks.SaveBest(lengths.eval_every, save))
     return [*parts, save, hooks.Interrupt(lengths.steps, requested, save.save)]
 
 
@@ -125,7 +131,7 @@ def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowTex
 def finish(
     ready: Prepared, state: TrainState, numbers: Any, checkpoints: Checkpoints, directory: RunDirectory, seconds: float
 ) -> dict[str, Any]:
-    """Scores the final state on every split but the training one, and writes result.json and the learning curves."""
+    """Scores the final state on every split but the training one, and writes result.json."""
     scores = {
         split: Scorer(ready.program, ready.batching, source, numbers)(state)
         for split, source in ready.dataset.splits.items()
@@ -142,5 +148,4 @@ def finish(
         "compile_seconds": round(ready.compile_seconds, 3),
     }
     directory.write("result.json", json.dumps(result, indent=1))
-    pictures.curves(directory.path / "curves.png", jsonl.read(directory.path / "metrics.jsonl"))
     return result

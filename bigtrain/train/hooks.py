@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bigtrain.checkpoint import Checkpoints
@@ -76,7 +77,7 @@ def diverged(step: int) -> RunError:
     """The error for a loss that is no longer a number."""
     return RunError(
         f"training diverged: the loss of step {step} is not finite; checkpoints from before are intact\n"
-        "  try a smaller optimizer.learning_rate, schedule.warmup=5%, or clip_norm=1"
+        "  try a smaller optimizer.learning_rate, schedule.warmup=5%, or clip_norm=1, in a new run_dir"
     )
 
 
@@ -120,9 +121,9 @@ class Log:
         for logger in self.loggers:
             logger.log(step, scalars)
 
-    def restart_clock(self) -> None:
-        """Time spent in other hooks is not time spent training."""
-        self._clock = time.perf_counter()
+    def leave_out(self, since: float) -> None:
+        """Takes the time since then, spent in another hook, out of the training rate."""
+        self._clock += time.perf_counter() - since
 
 
 @dataclass
@@ -138,13 +139,14 @@ class Evaluate(Silent):
     def __call__(self, step: int, state: TrainState) -> None:
         """Evaluates, logs, and leaves the scores for the checkpoint hook."""
         self.log.flush()
+        begun = time.perf_counter()
         result = self.score(state)
         if not all(math.isfinite(value) for value in result.values()):
             raise diverged(step)
         self.scores[step] = result
         for logger in self.loggers:
             logger.log(step, {f"validation/{name}": value for name, value in result.items()})
-        self.log.restart_clock()
+        self.log.leave_out(begun)
 
 
 @dataclass
@@ -157,34 +159,54 @@ class Show(Silent):
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Draws and shows."""
+        begun = time.perf_counter()
         self.show(step, state)
-        self.log.restart_clock()
+        self.log.leave_out(begun)
 
 
 @dataclass
 class Save(Silent):
-    """Saves the state: at multiples of `save_every`, at the end, and when the validation score is the best so far."""
+    """Saves the state whenever it is due, and at the end."""
 
     every: int
-    save_every: int
-    steps: int
     checkpoints: Checkpoints
     scores: Mapping[int, dict[str, float]]
     log: Log
 
     def __call__(self, step: int, state: TrainState) -> None:
-        """Saves if due."""
-        score = self.scores.get(step)
-        if step % self.save_every == 0 or step == self.steps or self.checkpoints.improves(score):
-            self.save(step, state)
-            self.log.restart_clock()
+        """Saves."""
+        self.save(step, state)
 
     def save(self, step: int, state: TrainState) -> None:
-        """Saves the state and the log window in flight; a state with a loss that is not finite is never saved."""
+        """Saves the state and the log window in flight; a state that is not finite is never saved."""
         self.log.flush()
         self.log.window.drain()
+        begun = time.perf_counter()
+        if not is_finite(state.as_dict()):  # blocks on the device
+            raise diverged(step)
         meta: dict[str, Any] = {"scores": self.scores.get(step), "window": self.log.window.sums}
         self.checkpoints.save(step, state.as_dict(), meta)
+        self.log.leave_out(begun)
+
+
+@dataclass
+class SaveBest(Silent):
+    """Saves the state when its validation score is the best so far."""
+
+    every: int
+    saver: Save
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Saves if the evaluation of this step was the best."""
+        if self.saver.checkpoints.improves(self.saver.scores.get(step)):
+            self.saver.save(step, state)
+
+
+@jax.jit
+def is_finite(tree: Any) -> jax.Array:
+    """Whether every real number in a tree of arrays is finite."""
+    real = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in real]))
 
 
 @dataclass

@@ -50,6 +50,7 @@ def train(
             hook.record(dispatch, metrics, state)
             if done % hook.every == 0 or done == steps:
                 hook(done, state)
+                pace.interrupted()
     jax.block_until_ready(state)  # the clock stops when the device does
     return state
 

@@ -31,6 +31,11 @@ class Pace:
             self._clock = now
         self._pending = (dispatch.number, metrics)
 
+    def interrupted(self) -> None:
+        """What the host does between two dispatches isn't charged to them."""
+        self._pending = None
+        self._clock = time.perf_counter()
+
     def _adapt(self, seconds_a_step: float) -> None:
         if self.fixed:
             return

@@ -19,6 +19,7 @@ from bigtrain.data.spec import Dataset
 from bigtrain.optim.chain import Chain
 from bigtrain.parallel import mesh as meshes
 from bigtrain.parallel.rules import Rules
+from bigtrain.tasks import Task
 from bigtrain.tasks.fits import check_fits
 from bigtrain.train import cache
 from bigtrain.train.evaluate import Batching
@@ -93,6 +94,9 @@ def numbers(
         values["ema"] = run.ema
     for name in ("optimizer", "schedule", "task"):
         values |= config_numbers.of(checked.nodes[name], to_steps)
+    if values.get("schedule.warmup", 0) > lengths.steps:
+        problem = f"{values['schedule.warmup']:,.0f} steps are more than the run's {lengths.steps:,}"
+        raise ConfigError("schedule.warmup", problem, hint="the learning rate would never be reached")
     values |= model_numbers(checked.nodes["model"], made.recipe()[0].fields)
     return made.chain.traceable(values)
 
@@ -124,7 +128,7 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     values = numbers(checked, made, lengths, to_steps)
     task = made.make_task(values)
     check_fits(task, dataset.spec, made.objective)
-    _check_monitor(run, ("loss", *task.metrics))
+    _check_monitor(run, task)
     made.chain.check_freeze(list(made.recipe()[1].params))
     batching = batching_for(run, dataset, rules)
     before, started = cache.COUNT.copy(), time.perf_counter()
@@ -143,10 +147,11 @@ def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | 
     return Batching.of(dataset.spec, rules, size, largest)
 
 
-def _check_monitor(run: RunConfig, metrics: tuple[str, ...]) -> None:
-    """Refuses to look for the best value of a metric that the task doesn't report."""
-    name = run.checkpoint.monitor
-    if name not in metrics:
+def _check_monitor(run: RunConfig, task: Task) -> None:
+    """Refuses to look for the best value of a metric that the task doesn't report; one may keep its names to itself."""
+    name, reported = run.checkpoint.monitor, getattr(task, "metrics", None)
+    metrics = ("loss", *(reported or ()))
+    if reported is not None and name not in metrics:
         raise ConfigError("checkpoint.monitor", f"the task reports no {name!r}", allowed=metrics)
 
 

@@ -19,6 +19,7 @@ from bigtrain.train.program import Definition
 from bigtrain.train.state import TrainState
 
 SHOWN = 16  # images of a grid; a text is shown alone
+LINE = 69  # symbols of it on the terminal, one line of 80 columns; all of it is in the file
 TEXT = {"number": 1, "length": 160, "temperature": 0.8}
 
 
@@ -78,7 +79,8 @@ class ShowText:
         text = text_of(self.drawing.definition.spec, tokens)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"step-{step:06d}.txt").write_text(text, encoding="utf-8")
-        self.say("  sample: " + " ".join(text.split()), style="dim")
+        shown = "".join(symbol if symbol.isprintable() else "\ufffd" for symbol in " ".join(text.split()))
+        self.say(f"  sample: {shown[:LINE]}", style="dim")
 
 
 @dataclass

@@ -297,7 +297,7 @@ shape.npy: has the shape [4, 5], and the model reads Nx8x8
 nan.npy: inputs has values that are not finite
 """,
     "predict {run} --input wide.npy --output o.npz": """\
-wide.npy: values within [0, 200], and the model was trained on [0, 1]
+wide.npy: values within [0, 200], and the model was trained on [0, 1]; the first such example has index 0
   give uint8 as in training, or floats scaled to that range
 """,
     "predict {run} --input objects.npy --output o.npz": """\

@@ -155,8 +155,8 @@ def test_predict_json(trained: Path, workdir: Path) -> None:
     np.save("x.npy", np.zeros((5, 8, 8), np.uint8))
     found = json.loads(typed(f"predict {trained} --input x.npy --output y.npz --json").out)
     assert (found["examples"], found["checkpoint"]) == (5, 3)
-    assert found["arrays"] == {"label": [5], "probability": [5, 10]}
-    assert set(np.load("y.npz").files) == {"label", "probability"}
+    assert found["arrays"] == {"label": [5], "probability": [5, 10], "classes": [10]}
+    assert set(np.load("y.npz").files) == {"label", "probability", "classes"}
 
 
 def test_sample_json(trained_vae: Path, trained_text: Path, workdir: Path) -> None:

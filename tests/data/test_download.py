@@ -22,6 +22,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         wanted = self.headers.get("Range")
         server.seen.append(wanted)
+        if server.to:
+            self.send_response(302)
+            self.send_header("Location", server.to.pop(0))
+            self.end_headers()
+            return
         if server.status:
             self.send_error(server.status)
             return
@@ -44,6 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
         made.seen, made.status, made.ranges, made.cuts, made.body = [], None, True, [], BODY
+        made.to = []
         made.url = f"http://127.0.0.1:{made.server_port}/data.gz"
         thread = threading.Thread(target=made.serve_forever, args=(0.01,))
         thread.start()
@@ -164,6 +170,19 @@ def test_two_at_once_both_get_the_whole_file(server, tmp_path):
 def test_only_web_addresses_are_fetched(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.url: 'file:///etc/passwd' is no web address"):
         fetch(Remote("file:///etc/passwd", MD5, 100), tmp_path / "x")
+
+
+@pytest.mark.parametrize("to", ["ftp://127.0.0.1/data.gz", "file:///etc/passwd"])
+def test_a_redirect_to_what_is_no_web_address_is_not_followed(server, tmp_path, to):
+    server.to = [to]
+    with pytest.raises(DataError, match=f"^{server.url}: .*(redirects to |edirection to url '){to}"):
+        get(server, tmp_path / "data.gz")
+    assert len(server.seen) == 1
+
+
+def test_a_redirect_within_the_web_is_followed(server, tmp_path):
+    server.to = [server.url + "?elsewhere"]
+    assert get(server, tmp_path / "data.gz").read_bytes() == BODY
 
 
 def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):

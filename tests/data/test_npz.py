@@ -73,7 +73,7 @@ def test_integers_are_tokens_features_or_targets(tmp_path):
     assert data.spec.targets.kind == "tokens"
     assert len(npz(path=path, vocabulary=64).spec.vocabulary) == 64
     as_features = npz(path=path, kind="features")
-    assert (as_features.spec.inputs.kind, as_features.spec.targets.kind) == ("features", "real")
+    assert (as_features.spec.inputs.kind, as_features.spec.targets.kind) == ("features", "label")
     assert as_features.spec.vocabulary is None
     small = npz(path=saved(tmp_path, inputs=rows.astype(np.uint8), targets=rows[:, 0]), kind="tokens")
     assert (small.spec.inputs.dtype, small.spec.targets.kind, small.spec.classes[-1]) == ("uint8", "label", "49")

@@ -19,6 +19,7 @@ X = np.zeros((6, 2), np.float32)
 NAN = np.array([[0, 1], [2, np.nan], [3, 4], [np.inf, 5]])
 FIX = "\n  remove these examples or replace their NaN and infinite values"
 LABELS = "\n  for regression set data.target_kind=real; for more classes than the labels show, data.classes=NUMBER"
+ARGMAX = "save y.argmax(1), or set data.target_kind=real to regress on it"
 BROKEN = {
     "nan": (
         {"x": NAN},
@@ -66,7 +67,25 @@ BROKEN = {
     "one-hot labels": (
         {"x": X, "y": np.eye(6, dtype=np.int32)},
         {"target_kind": "label"},
-        "{}: labels 'y' have shape (6, 6), one class index an example is needed" + LABELS,
+        "{}: labels 'y' have shape (6, 6), one class index an example, or one at each of its 2 steps, is needed"
+        + LABELS,
+    ),
+    "one-hot floats": ({"x": X, "y": np.eye(6)[:, ::-1]}, {}, "{}: 'y' is one-hot: " + ARGMAX),
+    "one-hot integers": ({"x": X, "y": np.eye(3, dtype=np.uint8)[[0, 1, 2] * 2]}, {}, "{}: 'y' is one-hot: " + ARGMAX),
+    "one-hot steps": (
+        {"x": X, "y": np.eye(2, dtype=int)[[0, 1, 1] * 2]},
+        {},
+        "{}: 'y' is one-hot: " + ARGMAX + "; for a class at each step data.target_kind=label",
+    ),
+    "negative label of a step": (
+        {"x": X, "y": np.array([[0, 1]] * 5 + [[0, -1]])},
+        {},
+        "{}: label -1 of 'y' at index 5, step 1 is negative; classes count from 0" + LABELS,
+    ),
+    "labels of steps in one split": (
+        {"x_train": X, "y_train": np.ones((6, 2), int), "x_test": X, "y_test": np.ones(6, int)},
+        {},
+        "{}: labels 'y_train' have shape [2], 'y_test' has []",
     ),
     "negative token": (
         {"x": np.array([[1, 2], [3, -4]])},
@@ -160,8 +179,17 @@ def test_without_a_path_the_key_is_named():
     )
 
 
+CSV = (
+    "is neither an .npz archive nor an .npy file\n"
+    "  convert it: table = numpy.loadtxt('text.csv', delimiter=','), then "
+    "numpy.savez('text.npz', x=table[:, :-1], y=table[:, -1]); for classes y=table[:, -1].astype(int)"
+)
+
+
 def test_files_that_are_no_arrays_are_named(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
+    for name in ("text.csv", "text.tsv"):
+        (tmp_path / name).write_text("1,2")
     (tmp_path / "text.npy").write_text("hello, this is no array")
     np.save(tmp_path / "cut.npy", np.zeros(1000))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:500])
@@ -170,7 +198,9 @@ def test_files_that_are_no_arrays_are_named(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     for name, problem in (
         ("nothing.npz", "no such file or folder\n  data.path names an .npz"),
-        ("text.npz", "is neither an .npz archive nor an .npy file\n  save the arrays with numpy.savez"),
+        ("text.npz", "is neither an .npz archive nor an .npy file\n  save the arrays with numpy.savez(path, x=…, y=…)"),
+        ("text.csv", CSV),
+        ("text.tsv", CSV.replace("csv", "tsv").replace("','", r"'\t'")),
         ("text.npy", "'text' can't be read: "),
         ("cut.npy", "'cut' can't be read: "),
         ("empty.npy", "the set is empty\n"),

@@ -81,6 +81,7 @@ def test_gzip_marks_and_wide_characters_are_read(tmp_path):
     assert latin.spec.vocabulary.symbols == ("n", "é")
 
 
+FORMATS = "\n  data=npz reads NumPy's .npy and .npz; data.level=bytes reads any file as bytes"
 BROKEN = {
     "encoding": (
         ("x" * 99 + "é").encode("latin-1") + b"y" * 99,
@@ -96,7 +97,21 @@ BROKEN = {
     "empty": (
         "",
         {"level": "bytes"},
-        "{}: has 0 bytes, a window and its last target take 65\n  use a longer text, or data.length=1",
+        "{}: is empty\n  data.path names a text file",
+    ),
+    "empty characters": ("", {}, "{}: is empty\n  data.path names a text file"),
+    "only a mark": ("\ufeff", {}, "{}: is empty\n  data.path names a text file"),
+    "an array": (b"\x93NUMPY\x01\0v\0" + b"x" * 99, {}, "{}: is no text but a NumPy array" + FORMATS),
+    "an archive": (b"PK\x03\x04" + b"x" * 99, {}, "{}: is no text but a zip archive" + FORMATS),
+    "binary": (
+        b"\x7fELF\0\xff" + b"x" * 99,
+        {},
+        "{}: is no text: it has NUL bytes" + FORMATS + "; or set data.encoding",
+    ),
+    "binary that decodes": (
+        b"x" * 99 + b"\0",
+        {},
+        "{}: is no text: it has NUL bytes" + FORMATS + "; or set data.encoding",
     ),
     "short validation": (
         "x" * 400,
@@ -120,6 +135,15 @@ def test_a_text_that_cannot_be_used_is_answered_with_one_message(tmp_path, case)
     with pytest.raises(DataError) as caught:
         text(path=path, **options)
     assert str(caught.value) == message.replace("{}", path)
+
+
+def test_utf_16_and_words_that_begin_as_archives_do_are_text(tmp_path):
+    wide = text(path=write(tmp_path, "ab" * 100, encoding="utf-16"), encoding="utf-16", length=4)
+    assert wide.spec.vocabulary.symbols == ("a", "b")
+    assert len(text(path=write(tmp_path, "PK" * 100), length=4).spec.vocabulary) == 2
+    assert text(path=write(tmp_path, b"\x93NUMPY\0" * 50), level="bytes", length=4).spec.vocabulary.raw
+    with pytest.raises(DataError, match=r"is not utf-8: .*\n  set data.encoding"):
+        text(path=write(tmp_path, "ab" * 100, encoding="utf-16"))
 
 
 def test_files_and_encodings_that_are_none_are_named(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 from command import typed
 from PIL import Image
 
+from bigtrain.cli.sample import harmless
 from bigtrain.data.digits import digits
 from bigtrain.inference.load import load
 from bigtrain.inference.predict import predict
@@ -35,7 +37,7 @@ def test_formats_that_are_read_agree(trained: Path, workdir: Path) -> None:
     rows = "\n".join(",".join(map(str, row)) for row in IMAGES.reshape(6, 64) / 16)
     Path("header.csv").write_text(",".join(f"p{i}" for i in range(64)) + "\n" + rows)
     expected = labels(trained, "bytes.npy")
-    for source in ("flat.npy", "scaled.npy", "named.npz", "only.npz", "header.csv"):
+    for source in ("flat.npy", "plain.csv", "scaled.npy", "named.npz", "only.npz", "header.csv"):
         assert labels(trained, source) == expected, source
 
 
@@ -51,7 +53,8 @@ def test_formats_that_are_written_agree(trained: Path, workdir: Path) -> None:
     expected = labels(trained, "x.npy")
     for suffix in ("npy", "csv", "jsonl"):
         done = typed(f"predict {trained} --input x.npy --output y.{suffix}")
-        assert done.out == f"6 examples -> y.{suffix}: label, probability\n"
+        names = "label" if suffix == "npy" else "label, probability"
+        assert done.out == f"6 examples -> y.{suffix}: {names}\n"
     assert np.load("y.npy").tolist() == expected
     with open("y.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -96,7 +99,7 @@ def test_sampling_writes_a_picture(trained_vae: Path, workdir: Path) -> None:
     with Image.open("p.png") as image:
         assert image.size[0] > 16
     refused = typed(f"sample {trained_vae} --output p.txt")
-    assert (refused.code, refused.err) == (2, "error: --output: p.txt is a picture's samples; it writes .png or .npy\n")
+    assert (refused.code, refused.err) == (2, "error: --output: images are written as .png or .npy, not .txt\n")
 
 
 def test_a_prompt_of_unknown_characters(trained_text: Path) -> None:
@@ -108,3 +111,45 @@ def test_a_trained_model_is_what_was_trained(trained: Path) -> None:
     found = load(trained, checkpoint="3")
     assert (found.checkpoint, found.spec.name) == (3, "digits")
     assert sum(leaf.size for leaf in jax.tree.leaves(found.state.params)) == 64 * 8 + 8 + 8 * 10 + 10
+
+
+def test_an_archive_names_the_classes(trained: Path, workdir: Path) -> None:
+    np.save("x.npy", IMAGES)
+    done = typed(f"predict {trained} --input x.npy --output y.npz")
+    assert done.out == "6 examples -> y.npz: label, probability, classes\n"
+    assert np.load("y.npz")["classes"].tolist() == [str(digit) for digit in range(10)]
+
+
+def test_a_model_needs_no_data(trained_text: Path, workdir: Path) -> None:
+    """The path of the data came from the environment, which a run directory may not ask."""
+    run = Path(shutil.copytree(trained_text, workdir / "run"))
+    text = (run / "config.yaml").read_text()
+    path = next(line for line in text.splitlines() if line.startswith("  path: "))
+    (run / "config.yaml").write_text(text.replace(path, "  path: ${oc.env:P}"))
+    assert typed("sample run -n 1 --length 4").code == 0
+    Path("t.txt").write_text("the quick")
+    assert typed("predict run --input t.txt --output y.npz").code == 0
+    refused = typed("evaluate run")
+    problem = "data.path: '${oc.env:P}' is not expanded when a run is loaded"
+    assert refused.err == f"error: {problem}\n  give the value: data.path=…\n"
+
+
+@pytest.mark.parametrize("option", ["--prompt=the", "--prompt=", "--temperature=0.8", "--length=200"])
+def test_an_image_has_no_options_of_texts(option: str, trained_vae: Path) -> None:
+    refused = typed(f"sample {trained_vae} {option}")
+    assert (refused.code, refused.err) == (2, f"error: {option.split('=')[0]}: this model makes images\n")
+
+
+def test_pictures_of_two_seeds_have_two_names(trained_vae: Path, workdir: Path) -> None:
+    run = Path(shutil.copytree(trained_vae, workdir / "run"))
+    assert typed("sample run --seed 3").out == "16 samples -> run/samples/sample-16-seed3.png\n"
+    assert (run / "samples" / "sample-16-seed3.png").is_file()
+
+
+def test_texts_are_no_pictures(trained_text: Path, workdir: Path) -> None:
+    refused = typed(f"sample {trained_text} --output p.png")
+    assert (refused.code, refused.err) == (2, "error: --output: texts are written as .txt or .npy, not .png\n")
+
+
+def test_a_terminal_gets_no_control_characters() -> None:
+    assert harmless("a\n\tb\x1b[2J\x07\r\x9b\x00é") == "a\n\tb\ufffd[2J\ufffd\ufffd\ufffd\ufffdé"

@@ -128,6 +128,31 @@ def test_real_targets_of_each_shape_get_as_many_outputs(shape, expected):
     assert jax.eval_shape(model, drawn(B, T, D)).shape == expected
 
 
+@pytest.mark.parametrize("kind", ["real", "label"])
+@pytest.mark.parametrize("extra", [(), (2,)])
+def test_targets_as_long_as_the_inputs_may_be_read_from_the_last_state(kind, extra):
+    data = spec(targets=Field((T, *extra), "float32", kind))
+    shape = (T, *extra, 3) if kind == "label" else (T, *extra)
+    steps, last = (rnn(data, width=5, output=output) for output in ("sequence", "last"))
+    assert (steps.per_step, last.per_step) == (True, False)
+    values = drawn(B, T, D)
+    found = last(values)
+    assert found.size == B * np.prod(shape)
+    if kind == "label":
+        assert found.shape == (B, *shape)
+    changed = last(values.at[:, -1].add(1.0)) - found
+    assert (np.abs(changed).reshape(B, T, -1).max(-1) > 0).all()  # every answer has seen the last step
+    if not extra:
+        changed = steps(values.at[:, -1].add(1.0)) - steps(values)
+        np.testing.assert_array_equal(changed[:, :-1], 0)
+
+
+@pytest.mark.parametrize("targets", [Field((2,), "float32", "real"), LABEL])
+def test_last_is_what_auto_does_where_the_targets_have_no_steps(targets):
+    auto, last = (rnn(spec(targets=targets), width=5, output=output) for output in ("auto", "last"))
+    np.testing.assert_array_equal(auto(drawn(B, T, D)), last(drawn(B, T, D)))
+
+
 def test_dropout_lies_between_layers_and_before_the_output_and_only_in_training():
     def make(dropout):
         options = {"cell": "simple", "width": 50, "layers": 2, "dropout": dropout}
@@ -149,6 +174,21 @@ def test_dropout_lies_between_layers_and_before_the_output_and_only_in_training(
     [
         (text(), {"bidirectional": True}, "model.bidirectional: a language model must not read what it has to predict"),
         (spec(), {"output": "sequence"}, "model.output: 'sequence' does not fit targets of shape []\n  use auto"),
+        (
+            spec(targets=Field((2,), "float32", "real")),
+            {"output": "sequence"},
+            "model.output: 'sequence' does not fit targets of shape [2]\n  use auto",
+        ),
+        (
+            spec(targets=Field((T - 1,), "int32", "label")),
+            {},
+            "model: RNN gives one answer an example, and data 'made up' has labels of shape [5]",
+        ),
+        (
+            Spec("bare", {"inputs": ROWS}, SIZES),
+            {"output": "sequence"},
+            "model: RNN needs targets, and data 'bare' has none",
+        ),
         (text(), {"output": "last"}, "model.output: 'last' does not fit targets of shape [6]\n  use auto"),
         (Spec("bare", {"inputs": ROWS}, SIZES), {}, "model: RNN needs targets, and data 'bare' has none"),
     ],

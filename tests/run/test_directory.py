@@ -38,10 +38,14 @@ def test_checking_a_new_path_makes_nothing(workdir: Path) -> None:
 
 def test_a_folder_without_permission(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests may run as root, whom no permission stops."""
-    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refused)
     with pytest.raises(InputError) as caught:
         RunDirectory.check_new(Path("run"))
-    reason = f"you have no permission to write to {str(workdir)!r}"
+    reason = f"Permission denied: {str(workdir)!r}"
     assert str(caught.value) == f"run_dir: can't write to 'run': {reason}\n  choose another folder: run_dir=…"
 
 

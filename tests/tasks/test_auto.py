@@ -11,10 +11,11 @@ from bigtrain.tasks.language_modeling import LanguageModeling
 from bigtrain.tasks.regression import Regression
 
 
-def spec(kind=None):
-    fields = {"inputs": Field((3,), "float32", "features")}
+def spec(kind=None, shape=()):
+    inputs = Field((3,), "int32", "tokens") if kind == "tokens" else Field((3, 2), "float32", "features")
+    fields = {"inputs": inputs}
     if kind:
-        fields["targets"] = Field((), "int32", kind)
+        fields["targets"] = Field(shape, "int32", kind)
     return Spec("made up", fields, {"train": 8})
 
 
@@ -24,6 +25,20 @@ TASKS = [("label", Classification), ("real", Regression), ("tokens", LanguageMod
 @pytest.mark.parametrize(("kind", "task"), TASKS)
 def test_the_targets_decide(kind, task):
     assert auto(spec(kind), None) == task()
+
+
+def test_a_label_at_each_step_is_classified():
+    assert auto(spec("label", (3,)), None) == Classification()
+
+
+def test_tokens_are_not_predicted_from_real_values():
+    fields = {"inputs": Field((3, 2), "float32", "features"), "targets": Field((3,), "int32", "tokens")}
+    data = Spec("made up", fields, {"train": 8})
+    with pytest.raises(
+        ConfigError, match=r"^task: LanguageModeling needs tokens as inputs, and data 'made up' has real"
+    ):
+        auto(data, None)
+    assert auto(data, "elbo") == ELBO()
 
 
 def test_a_model_s_own_objective_comes_first():

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bigtrain.run.history import read_lines
 from bigtrain.tracking.console import Console, clock
 from bigtrain.tracking.csv import CSV
-from bigtrain.tracking.jsonl import JSONL, read
+from bigtrain.tracking.jsonl import JSONL
 from bigtrain.tracking.tensorboard import TensorBoard
 
 
@@ -32,7 +33,7 @@ def test_jsonl_drops_what_will_be_written_again_and_a_torn_line(tmp_path: Path) 
 def test_jsonl_of_a_new_run_starts_empty(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     JSONL(directory=tmp_path).close()
-    assert read(tmp_path / "metrics.jsonl") == []
+    assert read_lines(tmp_path / "metrics.jsonl") == []
 
 
 def test_csv_is_one_table_with_a_row_a_step(tmp_path: Path) -> None:

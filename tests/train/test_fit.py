@@ -10,12 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import losses_of, metrics_of, run_fit
 
+from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import RunError
 from bigtrain.run.directory import RunDirectory
+from bigtrain.train import hooks
+from bigtrain.train.state import TrainState
 
 SHORT = ("steps=12", "batch_size=16", "log_every=2", "eval_every=4", "checkpoint.every=6")
 
@@ -130,3 +134,27 @@ def test_a_finished_run_directory_is_not_taken_over_by_another_config(run: Path)
         run_fit(run, *SHORT, "seed=1")
     assert (run / "config.yaml").read_text() == before
     assert RunDirectory(run).result() is not None
+
+
+@pytest.mark.parametrize(("evaluate", "save"), [(7, 10), (10, 7), (6, 9)])
+def test_checkpoints_are_saved_when_they_are_due(evaluate: int, save: int, tmp_path: Path) -> None:
+    periods = (f"eval_every={evaluate}", f"checkpoint.every={save}", "checkpoint.keep=99", "checkpoint.best=false")
+    run_fit(tmp_path / "run", *SHORT, "steps=32", *periods)
+    steps = sorted(int(entry.stem) for entry in (tmp_path / "run" / "checkpoints").glob("*.json"))
+    assert steps == [*range(save, 32, save), 32]
+
+
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
+    """The loss of the last step may be fine while its update was not."""
+    log = hooks.Log(1, [], 1, 1.0)
+    save = hooks.Save(1, Checkpoints(tmp_path), {}, log)
+    state = TrainState(jnp.int32(1), {"w": jnp.ones(2)}, {"mean": jnp.array([1.0, jnp.inf])}, {}, {})
+    with pytest.raises(RunError, match="diverged"):
+        save.save(1, state)
+    assert not list(tmp_path.iterdir())
+
+
+def test_curves_do_not_depend_on_the_loggers(tmp_path: Path) -> None:
+    run_fit(tmp_path / "run", *SHORT, "logger=csv")
+    assert (tmp_path / "run" / "curves.png").is_file()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -1,0 +1,108 @@
+"""Scores on data that is stored or numbered otherwise than the run's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import typed
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def scores(run: str, data: str) -> dict[str, float]:
+    done = typed(f"evaluate {run} data.path={data} --split train --json")
+    assert done.code == 0, done.err
+    return {name: json.loads(done.out)[name] for name in ("loss", "accuracy")}
+
+
+@pytest.fixture
+def images(workdir: Path) -> dict[str, np.ndarray]:
+    """A run on bytes with named classes, and what it was trained on."""
+    rng = np.random.default_rng(0)
+    names = np.array(["cat", "dog"])[rng.integers(0, 2, 40)]
+    arrays = {"inputs": rng.integers(0, 256, (40, 4, 4), np.uint8), "targets": names}
+    np.savez("bytes.npz", **arrays)
+    fit = "fit steps=9 batch_size=8 logger=jsonl model.widths=[4] data=npz data.path=bytes.npz run_dir=r"
+    assert typed(f"{fit} data.validation=0 data.test=0").code == 0
+    return arrays
+
+
+def test_other_storage_has_the_same_score(images: dict[str, np.ndarray]) -> None:
+    np.savez("floats.npz", inputs=images["inputs"] / np.float32(255), targets=images["targets"])
+    expected = scores("r", "bytes.npz")
+    assert scores("r", "floats.npz") == pytest.approx(expected, rel=1e-5)
+
+
+def test_classes_go_by_their_names(images: dict[str, np.ndarray]) -> None:
+    dogs = images["targets"] == "dog"
+    np.savez("dogs.npz", inputs=images["inputs"][dogs], targets=images["targets"][dogs])  # here dog is class 0
+    np.savez("cats.npz", inputs=images["inputs"][~dogs], targets=images["targets"][~dogs])
+    parts = [scores("r", "dogs.npz")["loss"] * dogs.sum(), scores("r", "cats.npz")["loss"] * (~dogs).sum()]
+    assert sum(parts) / 40 == pytest.approx(scores("r", "bytes.npz")["loss"], rel=1e-5)
+    np.savez("cows.npz", inputs=images["inputs"], targets=np.where(dogs, "cow", "cat"))
+    refused = typed("evaluate r data.path=cows.npz --split train")
+    assert (refused.code, refused.err) == (
+        2,
+        "error: data: the model knows no class 'cow'\n  allowed: 'cat', 'dog'\n",
+    )
+
+
+def test_symbols_go_by_what_they_are(trained_text: Path, workdir: Path) -> None:
+    Path("some.txt").write_text("fox dog " * 100)  # fewer characters, so other numbers
+    Path("all.txt").write_text("fox dog " * 100 + " the quick brown jumps over lazy.")
+    options = "data.validation=0 data.test=0 --split train --json"
+    some = json.loads(typed(f"evaluate {trained_text} data.path=some.txt {options}").out)
+    every = json.loads(typed(f"evaluate {trained_text} data.path=all.txt data.stride=8 {options}").out)
+    assert some["loss"] == pytest.approx(every["loss"], abs=0.1)
+    Path("more.txt").write_text("FOX dog " * 100)
+    refused = typed(f"evaluate {trained_text} data.path=more.txt")
+    assert refused.err.startswith("error: data: the model knows no symbol 'F', 'O', 'X'\n  allowed: ' ', '.', 'a'")
+
+
+def test_a_simulated_mesh_in_a_process_of_its_own(trained: Path) -> None:
+    command = [sys.executable, "-m", "bigtrain", "evaluate", str(trained), "mesh.simulate=2", "mesh.data=2", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    alone = json.loads(typed(f"evaluate {trained} --json").out)
+    assert json.loads(done.stdout)["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+
+
+def test_best_without_a_score(trained: Path, workdir: Path) -> None:
+    import shutil
+
+    run = Path(shutil.copytree(trained, workdir / "run"))
+    for meta in (run / "checkpoints").glob("*.json"):
+        meta.write_text(json.dumps({**json.loads(meta.read_text()), "scores": None}))
+    refused = typed("evaluate run --checkpoint best")
+    assert refused.err == "error: --checkpoint: no checkpoint has a validation score\n  use last\n"
+
+
+def test_answers_come_before_jax(trained: Path, workdir: Path) -> None:
+    """All in one process, since this one has JAX already."""
+    np.save("x.npy", np.zeros((1, 8, 8)))
+    lines = [
+        f"evaluate {trained} --checkpoint 9",
+        f"evaluate {trained} model.widths=[1]",
+        f"predict {trained} --input nowhere.npy --output o.npz",
+        f"predict {trained} --input x.npy --output o.foo",
+        f"predict {trained} --input x.npy --output o.npz --checkpoint 9",
+        f"sample {trained} --output o.jpg",
+        f"sample {trained} --checkpoint 9",
+    ]
+    script = (
+        "import sys\nfrom bigtrain.cli import main\n"
+        f"for line in {lines!r}:\n"
+        "    sys.argv[1:] = line.split()\n"
+        "    assert main() == 2, line\n"
+        "    assert 'jax' not in sys.modules, line\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
