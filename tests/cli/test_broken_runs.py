@@ -294,7 +294,7 @@ nowhere.npy: there is no such file
 shape.npy: has the shape [4, 5], and the model reads Nx8x8
 """,
     "predict {run} --input nan.npy --output o.npz": """\
-nan.npy: inputs has values that are not finite
+nan.npy: inputs has values that are not finite; the first such example has index 1
 """,
     "predict {run} --input wide.npy --output o.npz": """\
 wide.npy: values within [0, 200], and the model was trained on [0, 1]; the first such example has index 0
