@@ -21,7 +21,7 @@ def run(
     from bigtrain.inference.stored import read
 
     stored = read(path, checkpoint=checkpoint, overrides=overrides, trust=trust, scoring=True)
-    dataset = load_data(stored.checked, stored.trusted)
+    dataset = load_data(stored.checked, stored.trusted, training=False)
     if split not in dataset.splits:
         raise ConfigError("--split", f"data {dataset.spec.name!r} has no {split} split", allowed=dataset.splits)
     from bigtrain.cli import report

@@ -49,6 +49,8 @@ def read(
     values = {**directory.config(), "loggers": {}, "plugins": []}
     if not scoring:
         values = {**values, "data": _NO_DATA, "mesh": {}}
+    if scoring and isinstance(values.get("data"), dict):  # where to fetch from is said at the keyboard, or built in
+        values["data"] = {name: value for name, value in values["data"].items() if name != "url"}
     for text in overrides:
         _apply(values, text)
     _check_expanded(values)

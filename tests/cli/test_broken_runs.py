@@ -81,8 +81,8 @@ task: ELBO needs a model trained on the elbo
   use model=vae, or task=auto
 """,
     "task=language_modeling": """\
-task: LanguageModeling needs tokens to predict, and data 'digits' has class labels
-  task=auto chooses from the model and the data
+task: LanguageModeling needs tokens as inputs, and data 'digits' has real values
+  for integer inputs set data.kind=tokens; for a class at each step data.target_kind=label
 """,
     "model=vae task=classification": """\
 task: Classification can't train a model whose objective is the elbo
