@@ -35,4 +35,3 @@ class JSONL:
     def close(self) -> None:
         """See `Logger`."""
         self._file.close()
-
