@@ -73,7 +73,7 @@ def bigtrain_side(data: Path, folder: Path, steps: int) -> Callable[[], float]:
             checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
             console = Console(quiet=True)
             parts = assemble(ready, start, numbers, checkpoints, [*loggers, console], console, directory, Requests())
-            measured = [part for part in parts if not isinstance(part, (hooks.Evaluate, hooks.Save))]
+            measured = [part for part in parts if not isinstance(part, (hooks.Evaluate, hooks.Save, hooks.SaveBest))]
             jax.block_until_ready(start.state)
             begun = time.perf_counter()
             train(
