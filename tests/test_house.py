@@ -111,7 +111,18 @@ def test_the_cli_loads_typer_alone() -> None:
     for path in (PACKAGE / "cli" / "__init__.py", PACKAGE / "cli" / "app.py"):
         tops = [node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
         names = {(node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name for node in tops}
-        assert names <= {"__future__", "errno", "os", "sys", "pathlib", "typing", "typer", "bigtrain"}
+        assert names <= {
+            "__future__",
+            "errno",
+            "os",
+            "signal",
+            "sys",
+            "threading",
+            "pathlib",
+            "typing",
+            "typer",
+            "bigtrain",
+        }
 
 
 def test_train_names_no_tracker_and_no_optuna() -> None:

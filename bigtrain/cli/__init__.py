@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +19,25 @@ _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EAC
 
 def main() -> int:
     """Runs the command line and returns the exit code; see `bigtrain.config.errors` for what each means."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handler
+        return _answered()
+    before = signal.signal(signal.SIGINT, _interrupted)
+    try:
+        return _answered()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    """Ends at once, before a run listens for signals itself or after it: nothing is half written then.
+
+    An exception instead would be swallowed by whichever import or callback it happened to meet.
+    """
+    os.write(2, b"interrupted; what was saved is intact\n")
+    os._exit(128 + number)
+
+
+def _answered() -> int:
     if len(sys.argv) > 1 and sys.argv[1] == "__complete":  # before Typer is imported: a key press can't wait for it
         from bigtrain.cli.complete import respond
 
@@ -37,8 +58,6 @@ def main() -> int:
         from bigtrain.cli.usage import explained
 
         return _told(explained(error))
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ from command import typed
 
 from bigtrain.run.directory import RunDirectory
 
+ROOT = Path(__file__).parent.parent.parent
 START = "fit model=vae steps=4 log_every=1 eval_every=2 checkpoint.every=2 batch_size=16 logger=jsonl run_dir=r"
 
 
@@ -65,3 +71,14 @@ def test_a_folder_whose_run_was_killed_at_its_birth_is_taken(tmp_path: Path) -> 
     (tmp_path / "r" / "overrides.json").write_text("[]")
     RunDirectory.create(tmp_path / "r", "a: 1\n", [])
     assert RunDirectory(tmp_path / "r").config() == {"a": 1}
+
+
+def test_ctrl_c_before_the_run_has_begun_ends_at_once(workdir: Path) -> None:
+    command = [sys.executable, "-m", "bigtrain", "fit", "steps=400000", "run_dir=early", "compilation_cache=false"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=workdir, stderr=subprocess.PIPE, text=True, env=environment)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
