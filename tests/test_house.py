@@ -16,7 +16,7 @@ LAYERS = (
     ("sweep", "plan", "inference", "explain", "robustness"),
     ("train",),
     ("checkpoint", "tracking", "run", "optim", "privacy"),
-    ("tasks",),
+    ("tasks", "augment"),
     ("metrics",),
     ("data", "models", "parallel"),
     ("config",),

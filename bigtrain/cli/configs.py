@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bigtrain.config import check, groups, signature
 from bigtrain.config.errors import ConfigError, did_you_mean
+from bigtrain.config.schema import TABLES
 
 SPINE = "run"
 
@@ -85,7 +86,8 @@ def _row(key: str, parameter: signature.Parameter, default: Any) -> dict[str, An
 
 def _node_rows(choice: groups.Choice) -> list[dict[str, Any]]:
     assert choice.callee is not None
-    root = "loggers." + choice.name if choice.group == "logger" else choice.group
+    table = next((name for name, group in TABLES.items() if group == choice.group), None)
+    root = f"{table}.{choice.name}" if table else choice.group
     supplied = check.SUPPLIED.get(root.split(".")[0], frozenset())
     return [
         _row(f"{root}.{name}", parameter, choice.values.get(name, parameter.default))

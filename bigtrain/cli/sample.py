@@ -75,24 +75,20 @@ def _check_suffix(output: Path, what: str, suffix: str) -> None:
 
 def _options(wish: Wish, spec: Spec) -> dict[str, Any]:
     """How to draw texts, with the defaults of what wasn't asked for."""
-    from bigtrain.inference.inputs import encode
-
     length = LENGTH if wish.length is None else wish.length
     options: dict[str, Any] = {
         "length": length, "temperature": TEMPERATURE if wish.temperature is None else wish.temperature,
     }  # fmt: skip
-    if wish.prompt:
-        raw = spec.vocabulary is not None and spec.vocabulary.raw
-        text = wish.prompt.encode("utf-8", "surrogateescape").decode("latin-1") if raw else wish.prompt
-        options["prompt"] = encode(text, spec, "--prompt")
+    if wish.prompt and spec.vocabulary is not None:
+        options["prompt"] = spec.vocabulary.encode(wish.prompt, "--prompt")
     return options
 
 
 def _texts(trained: Trained, wish: Wish, options: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from bigtrain.train.show import text_of
-
+    vocabulary = trained.spec.vocabulary
+    assert vocabulary is not None
     tokens = _drawn(trained, wish, **options)
-    texts = [text_of(trained.spec, row) for row in tokens]
+    texts = [vocabulary.decode(row) for row in tokens]
     if output is not None and output.suffix.lower() == ".npy":
         _save_array(output, tokens)
     elif output is not None:

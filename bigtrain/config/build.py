@@ -46,6 +46,7 @@ PARTS: Mapping[str, Part] = {
     "loggers": Part(
         "a class with log(step, scalars) and close(), or a function -> Logger", ("Logger",), ("log", "close")
     ),
+    "augment": Part("a class with apply(batch, key), or a function -> Augmentation", ("Augmentation",), ("apply",)),
 }
 
 

@@ -19,6 +19,7 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
     "optimizer": frozenset({"mask", "weight_decay_mask"}),
     "schedule": frozenset({"total_steps"}),
     "loggers": frozenset({"directory", "resumed"}),
+    "augment": frozenset({"spec"}),
 }
 """Arguments that bigtrain fills in because they are known late; a callee asks for them by name."""
 
@@ -42,6 +43,7 @@ class Checked:
     run: schema.RunConfig
     nodes: dict[str, Node]
     loggers: dict[str, Node]
+    augment: dict[str, Node]
 
 
 def check(values: Mapping[str, Any], trusted: trust.Trust) -> Checked:
@@ -53,16 +55,20 @@ def check(values: Mapping[str, Any], trusted: trust.Trust) -> Checked:
             raise unknown_key(str(name), spine_paths(), "the run")
         if name in NESTED:
             converted[name] = _nested(name, value)
-        elif name not in schema.COMPONENTS and name != "loggers":
+        elif name not in schema.COMPONENTS and name not in schema.TABLES:
             converted[name] = _converted(name, spine.parameters[name], value)
     _check_lengths(converted)
     nodes = {name: check_node(name, values.get(name), trusted) for name in schema.COMPONENTS}
-    found = values.get("loggers") or {}
-    if not isinstance(found, dict):
-        raise ConfigError("loggers", f"{found!r} is no table", hint="choose loggers with logger=[jsonl,csv]")
-    loggers = {name: check_node(f"loggers.{name}", value, trusted) for name, value in found.items()}
-    run = schema.RunConfig(**converted, loggers=found, **{name: values[name] for name in schema.COMPONENTS})
-    return Checked(run, nodes, loggers)
+    tables = {name: _table(name, group, values.get(name), trusted) for name, group in schema.TABLES.items()}
+    given = {name: values[name] for name in schema.COMPONENTS} | {name: values.get(name) or {} for name in tables}
+    return Checked(schema.RunConfig(**converted, **given), nodes, **tables)
+
+
+def _table(name: str, group: str, value: Any, trusted: trust.Trust) -> dict[str, Node]:
+    """The components of a table by name."""
+    if not isinstance(value or {}, dict):
+        raise ConfigError(name, f"{value!r} is no table", hint=f"choose with {group}=[…]: bigtrain configs {group}")
+    return {entry: check_node(f"{name}.{entry}", node, trusted) for entry, node in (value or {}).items()}
 
 
 def _check_lengths(spine: Mapping[str, Any]) -> None:
@@ -99,7 +105,7 @@ def check_node(path: str, value: Any, trusted: trust.Trust) -> Node:
     """One component: its target may be built, takes every key, and every value is of the right kind."""
     group = path.split(".")[0]
     if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
-        hint = f"choose one: bigtrain configs {'logger' if group == 'loggers' else group}"
+        hint = f"choose one: bigtrain configs {schema.TABLES.get(group, group)}"
         raise ConfigError(path, "needs a component with a _target_", hint=hint)
     target = value["_target_"]
     trusted.check_name(f"{path}._target_", target)

@@ -10,10 +10,10 @@ from bigtrain.config import groups, schema
 from bigtrain.config.errors import ConfigError, did_you_mean
 from bigtrain.config.suggest import Available, known_path, spine_paths
 
-_FREE = (*(f"{name}." for name in (*schema.COMPONENTS, "loggers")), "mesh.rules.")
+_FREE = (*(f"{name}." for name in (*schema.COMPONENTS, *schema.TABLES)), "mesh.rules.")
 """Where keys may be added and taken away: the fields of components, and the table of sharding rules."""
 
-_SEVERAL = ("logger", "experiment")
+_SEVERAL = (*schema.TABLES.values(), "experiment")
 """Groups of which a run may take more than one choice, or none."""
 
 
@@ -69,10 +69,17 @@ def accepted(given: Override, available: Available) -> str:
         _check_choice(given, available)
         return given.text
     known_path(key, available, given.typed)
-    if key in ("loggers", "mesh.rules"):
-        each = "logger=[jsonl,csv]" if key == "loggers" else "mesh.rules.DIM=AXIS"
-        raise ConfigError(key, "can't be set as a whole", hint=f"write {each}")
+    if key in (*schema.TABLES, "mesh.rules"):
+        raise ConfigError(key, "can't be set as a whole", hint=f"write {_entry(key, available)}")
     return f"++{given.text.lstrip('+')}" if key.startswith(_FREE) else given.text
+
+
+def _entry(key: str, available: Available) -> str:
+    """How the entries of a table are set."""
+    if key not in schema.TABLES:
+        return "mesh.rules.DIM=AXIS"
+    group = schema.TABLES[key]
+    return f"{group}=[{','.join(list(available.get(group, {}))[:2])}]"
 
 
 def _deletion(given: Override, available: Available) -> str:

@@ -13,7 +13,10 @@ from bigtrain.config.duration import Duration
 from bigtrain.config.values import Component, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Steps
 
 COMPONENTS = ("model", "data", "task", "optimizer", "schedule")
-"""Spine keys that hold one component each; `loggers` holds several by name."""
+"""Spine keys that hold one component each."""
+
+TABLES = {"loggers": "logger", "augment": "augment"}
+"""Spine keys that hold several components by name, and the config group that each of them is chosen from."""
 
 NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig"}
 """Spine keys that hold a table of their own, and the class that types it."""
@@ -64,6 +67,8 @@ class RunConfig:
         optimizer: any Optax optimizer (`bigtrain configs optimizer`).
         schedule: the shape of the learning rate over the run, as a factor of optimizer.learning_rate.
         loggers: where metrics go, by name (`bigtrain configs logger`); `logger=[jsonl,csv]` chooses them.
+        augment: what is done to each batch in training, by name and in this order (`bigtrain configs augment`);
+            `augment=[flip,crop]` chooses.
         mesh: the devices (`bigtrain configs mesh`).
         seed: fixes initialisation, data order and every random number of training.
         steps: how long to train.
@@ -91,6 +96,7 @@ class RunConfig:
     optimizer: Component
     schedule: Component
     loggers: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     seed: NonNegativeInt = 0
     steps: Steps = 2000

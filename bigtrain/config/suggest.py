@@ -41,7 +41,7 @@ def meant_key(name: str, *, spelled_near: bool = False) -> str | None:
 def known_path(key: str, available: Available, value: str = "…") -> None:
     """Refuses a key that is no group, no spine key and no field of a component."""
     root, _, rest = key.partition(".")
-    if root in (*schema.COMPONENTS, "loggers") and rest:
+    if root in (*schema.COMPONENTS, *schema.TABLES) and rest:
         return
     fields = {item.name for item in dataclasses.fields(schema.RunConfig)}
     if key.startswith("mesh.rules.") or key in fields | set(spine_paths()):
@@ -83,11 +83,16 @@ def _component_paths(available: Available) -> Iterable[str]:
 
 def _elsewhere(path: str, name: str) -> str | None:
     """Another choice of the same group that does take the field."""
-    group = "logger" if path.startswith("loggers.") else path
+    group = _group(path)
     for choice, callee in groups.callees(group, groups.groups(groups.search_dirs()).get(group, {})):
         if name in callee.parameters:
             return f"{group}={choice} takes it: {group}={choice} {path}.{name}=…"
     return None
+
+
+def _group(path: str) -> str:
+    """The config group that the component at a path is chosen from."""
+    return schema.TABLES.get(path.split(".")[0], path)
 
 
 def _other_key(name: str) -> str | None:
@@ -98,7 +103,7 @@ def _other_key(name: str) -> str | None:
 
 def _see(path: str, callee: signature.Callee) -> str | None:
     """The command that lists what the component takes, where it is one of the choices."""
-    group = "logger" if path.startswith("loggers.") else path
+    group = _group(path)
     for choice, known in groups.callees(group, groups.groups(groups.search_dirs()).get(group, {})):
         if known.target == callee.target:
             return f"see what it takes with: bigtrain configs {group} {choice}"

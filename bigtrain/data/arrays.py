@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bigtrain.data.spec import SPLITS, Dataset, Field, Source, Spec, Split, Vocabulary
+from bigtrain.data.spec import SPLITS, Dataset, Field, Reader, Source, Spec, Split, Vocabulary
 
 LARGE = 1 << 30  # bytes above which a set on disk is mapped rather than read
 RESIDENT = 256 << 20  # bytes of one map that may stay in the process's resident set
@@ -144,10 +144,12 @@ def dataset(
     *,
     classes: tuple[str, ...] | None = None,
     vocabulary: Vocabulary | None = None,
+    target_vocabulary: Vocabulary | None = None,
+    reader: Reader | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> Dataset:
     """A data set of the given splits, of which the empty ones are left out."""
     sizes = {split: len(splits[split]) if split in splits else 0 for split in SPLITS}
     found = {**(notes or {}), **_unlearnt(splits.get("train"), classes)}
-    spec = Spec(name, dict(fields), sizes, classes, vocabulary, found)
+    spec = Spec(name, dict(fields), sizes, classes, vocabulary, target_vocabulary, reader, found)
     return Dataset(spec, {split: splits[split] for split in SPLITS if sizes[split]})

@@ -10,9 +10,10 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from bigtrain.config.errors import InputError
-from bigtrain.data.spec import SPLITS, Field, Spec, Vocabulary
+from bigtrain.data.spec import SPLITS, Field, Reader, Spec, Vocabulary
 
 KINDS = get_args(get_type_hints(Field)["kind"])
+READERS = get_args(get_type_hints(Reader)["kind"])
 MOST_VALUES = 2**31  # of one example: what is allocated for a batch is decided by this file
 MOST_DIMS = 8
 
@@ -24,9 +25,15 @@ def spec_to_json(spec: Spec) -> str:
         "fields": {name: dataclasses.asdict(entry) for name, entry in spec.fields.items()},
         "sizes": dict(spec.sizes),
         "classes": spec.classes,
-        "vocabulary": dataclasses.asdict(spec.vocabulary) if spec.vocabulary else None,
+        "vocabulary": _table_of(spec.vocabulary),
+        "target_vocabulary": _table_of(spec.target_vocabulary),
+        "reader": {"kind": spec.reader.kind, "settings": dict(spec.reader.settings)} if spec.reader else None,
     }
     return json.dumps(plain, indent=1)
+
+
+def _table_of(vocabulary: Vocabulary | None) -> dict[str, Any] | None:
+    return dataclasses.asdict(vocabulary) if vocabulary else None
 
 
 def spec_from_json(plain: Any, where: object) -> Spec:
@@ -38,12 +45,12 @@ def spec_from_json(plain: Any, where: object) -> Spec:
     try:
         fields = {_text(name): _field(entry) for name, entry in _table(plain["fields"]).items()}
         sizes = {split: _count(size) for split, size in _table(plain["sizes"]).items() if _known(split, SPLITS)}
-        classes, vocabulary = plain.get("classes"), plain.get("vocabulary")
-        symbols = Vocabulary(_texts(vocabulary["symbols"]), _flag(vocabulary["raw"])) if vocabulary else None
-        spec = Spec(_text(plain["name"]), fields, sizes, None if classes is None else _texts(classes), symbols)
+        classes = None if plain.get("classes") is None else _texts(plain["classes"])
+        symbols, target_symbols = (_vocabulary(plain.get(name)) for name in ("vocabulary", "target_vocabulary"))
+        spec = Spec(_text(plain["name"]), fields, sizes, classes, symbols, target_symbols, _reader(plain.get("reader")))
         kinds = {entry.kind for entry in fields.values()}
         _demand("inputs" in fields, "there are no inputs")
-        _demand(spec.inputs.kind in ("features", "tokens"), f"inputs are no {spec.inputs.kind}")
+        _demand(spec.inputs.kind in ("features", "tokens", "categories"), f"inputs are no {spec.inputs.kind}")
         _demand("tokens" not in kinds or bool(spec.vocabulary), "there are tokens and no vocabulary")
         _demand("label" not in kinds or bool(spec.classes), "there are labels and no classes")
         return spec
@@ -63,7 +70,34 @@ def _field(entry: Any) -> Field:
     dtype = np.dtype(_text(entry["dtype"]))
     _demand(dtype.kind in "biuf" and dtype.itemsize <= 8, f"the dtype {entry['dtype']!r}")
     bounds = [None if entry.get(name) is None else _number(entry[name]) for name in ("low", "high")]
-    return Field(shape, entry["dtype"], entry["kind"], _number(entry.get("scale", 1.0)), *bounds)
+    table_sizes = tuple(_count(size) for size in _list(entry.get("sizes", [])))
+    columns = shape == (len(table_sizes),) if entry["kind"] == "categories" else not table_sizes
+    _demand(columns and sum(table_sizes) <= MOST_VALUES, f"the sizes {list(table_sizes)[:9]}")
+    return Field(shape, entry["dtype"], entry["kind"], _number(entry.get("scale", 1.0)), *bounds, table_sizes)
+
+
+def _vocabulary(entry: Any) -> Vocabulary | None:
+    if not entry:
+        return None
+    known = {one.name for one in dataclasses.fields(Vocabulary)}
+    for name in _table(entry):
+        _known(name, known)
+    symbols = _texts(entry["symbols"])
+    special = {name: entry.get(name) for name in ("start", "end", "unknown")}
+    for token in special.values():
+        _demand(token is None or _count(token) < len(symbols), f"{token!r} is no token")
+    tokenizer = entry.get("tokenizer")
+    return Vocabulary(
+        symbols, _flag(entry["raw"]), _text(entry.get("separator", "")), **special,
+        tokenizer=None if tokenizer is None else _text(tokenizer),
+    )  # fmt: skip
+
+
+def _reader(entry: Any) -> Reader | None:
+    if entry is None:
+        return None
+    _known(entry["kind"], READERS)
+    return Reader(entry["kind"], _table(entry["settings"]))
 
 
 def _demand(met: bool, problem: str) -> None:

@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from bigtrain.data.vocabulary import Vocabulary as Vocabulary
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The tokens of a text set: token `i` stands for `symbols[i]`. Bytes are `latin-1` symbols when `raw` is set."""
-
-    symbols: tuple[str, ...]
-    raw: bool = False
-
-    def __len__(self) -> int:
-        return len(self.symbols)
 
 
 @dataclass(frozen=True)
@@ -31,15 +22,17 @@ class Field:
     `kind` tells what the numbers mean: `features` are real values (multiplied by `scale` inside the compiled program,
     so bytes stay bytes in memory), `tokens` are indices into the vocabulary, `label` is an index into the classes,
     `real` is a regression target, `length` counts the valid steps of `inputs` along its first dimension, and
-    `segments` numbers the sequences packed into one row (the state of a recurrent model restarts where it changes).
+    `segments` numbers the sequences packed into one row (the state of a recurrent model restarts where it changes), and
+    `categories` are columns of indices, column `k` of them into a table of `sizes[k]` rows.
     """
 
     shape: tuple[int, ...]
     dtype: str
-    kind: Literal["features", "tokens", "label", "real", "length", "segments"]
+    kind: Literal["features", "tokens", "label", "real", "length", "segments", "categories"]
     scale: float = 1.0
     low: float | None = None  # least and greatest value after scaling, where the source knows them
     high: float | None = None
+    sizes: tuple[int, ...] = ()  # of `categories`: how many values each column can take
 
     @property
     def nbytes(self) -> int:
@@ -48,10 +41,24 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Reader:
+    """How a file that a user brings to a trained model becomes inputs like those of the data set.
+
+    `kind` chooses the reader, `settings` are what it needs to know: plain values of JSON, kept with the model.
+    """
+
+    kind: Literal["table", "image", "text", "audio", "series"]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a model and a task need to know of a data set before the first array exists.
 
-    `fields` always has `inputs`; `targets` where the set is labelled. `sizes` counts the examples of each split.
+    `fields` always has `inputs`; `targets` where the set is labelled; `lengths` where sequences are padded, with
+    `target_lengths` where the targets are sequences of their own; `segments` where several share a row; `categories`
+    where real inputs come with categorical ones. `sizes` counts the examples of each split. Targets that are tokens are
+    of `target_vocabulary`, if there is one, else of `vocabulary`.
     """
 
     name: str
@@ -59,6 +66,8 @@ class Spec:
     sizes: Mapping[Split, int]
     classes: tuple[str, ...] | None = None
     vocabulary: Vocabulary | None = None
+    target_vocabulary: Vocabulary | None = None
+    reader: Reader | None = None
     notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # facts for the start summary
 
     @property

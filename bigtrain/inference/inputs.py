@@ -41,27 +41,15 @@ def read_inputs(path: Path, spec: Spec) -> dict[str, np.ndarray]:
     return batch | _extras(path, spec, found, batch["inputs"])
 
 
-def encode(text: str, spec: Spec, where: str) -> np.ndarray:
-    """Text as tokens [T]; a character the model never saw is refused."""
-    assert spec.vocabulary is not None
-    index = {symbol: token for token, symbol in enumerate(spec.vocabulary.symbols)}
-    unknown = sorted({character for character in text if character not in index})
-    if unknown:
-        raise DataError(where, f"the model's text had no {', '.join(map(repr, unknown[:8]))}")
-    if not text:
-        raise DataError(where, "is empty")
-    return np.array([index[character] for character in text], np.int32)
-
-
 def _text(path: Path, spec: Spec) -> np.ndarray:
     """A text as one row of tokens [1, T]."""
     assert spec.vocabulary is not None
     raw = path.read_bytes()
     try:
-        text = raw.decode("latin-1") if spec.vocabulary.raw else raw.decode("utf-8")
+        text = raw.decode("utf-8", "surrogateescape" if spec.vocabulary.raw else "strict")
     except UnicodeDecodeError as error:
         raise DataError(path, f"is no UTF-8: byte {error.start}") from error
-    return encode(text, spec, str(path))[None]
+    return spec.vocabulary.encode(text, str(path))[None]
 
 
 def _refuse(path: Path, bad: np.ndarray, problem: str, *, hint: str | None = None) -> None:

@@ -46,7 +46,7 @@ def read(
     Without `scoring` the run's data and mesh play no part: `spec.json` is enough to use the model.
     """
     directory = RunDirectory.find(path)
-    values = {**directory.config(), "loggers": {}, "plugins": []}
+    values = {**directory.config(), "loggers": {}, "augment": {}, "plugins": []}
     if not scoring:
         values = {**values, "data": _NO_DATA, "mesh": {}}
     if scoring and isinstance(values.get("data"), dict):  # where to fetch from is said at the keyboard, or built in

@@ -27,12 +27,13 @@ def output_size(spec: Spec, model: str, *, per_step: bool = False) -> int:
     if targets.kind == "label":
         return len(spec.classes or ())
     if targets.kind == "tokens":
-        return len(spec.vocabulary or ())
+        return len(spec.target_vocabulary or spec.vocabulary or ())
     return max(1, math.prod(targets.shape[1:] if per_step else targets.shape))
 
 
 def check_extras(spec: Spec, model: str, *, takes: tuple[str, ...] = ()) -> None:
-    """Refuses data whose `lengths` or `segments` the model would have to ignore."""
-    for name in ("lengths", "segments"):
-        if name in spec.fields and name not in takes:
-            raise ConfigError("model", f"{model} can't read the {name} of data {spec.name!r}", hint="use model=rnn")
+    """Refuses data of which the model would have to ignore something: `lengths`, `segments`, `categories` …"""
+    for name, entry in spec.fields.items():
+        if name not in ("inputs", "targets", *takes):
+            hint = "model=mlp reads them" if entry.kind == "categories" else "use model=rnn"
+            raise ConfigError("model", f"{model} can't read the {name} of data {spec.name!r}", hint=hint)

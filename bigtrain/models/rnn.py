@@ -89,8 +89,8 @@ class RNN(nnx.Module):
         result: jax.Array = self.output(self.dropout(values if self.per_step else last))
         return result.reshape(-1, *self.shape) if self.shape else result
 
-    def initial(self, batch: int) -> tuple[Carry, ...]:
-        """The state before the first token, for generation."""
+    def initial(self, batch: int, length: int) -> tuple[Carry, ...]:
+        """The state before the first token, for generation; it has the same size for any `length`."""
         return tuple(layer.initial(batch, jnp.dtype(jnp.float32)) for layer in self.forward)
 
     def step(self, carry: tuple[Carry, ...], tokens: Int[Array, " B"]) -> tuple[tuple[Carry, ...], Float[Array, "B V"]]:

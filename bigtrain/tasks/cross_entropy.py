@@ -18,6 +18,9 @@ def elements(model: Any, batch: Batch, smoothing: float) -> Elements:
     logits = call(model, batch).astype(jnp.float32)
     targets = batch["targets"].astype(jnp.int32)
     losses = smoothed(logits, targets, smoothing)
+    if "mixed_targets" in batch:  # of the examples that augmentation mixed in, with share 1 - mix
+        mix = batch["mix"].reshape(-1, *(1,) * (losses.ndim - 1))
+        losses = mix * losses + (1.0 - mix) * smoothed(logits, batch["mixed_targets"].astype(jnp.int32), smoothing)
     weights = weights_like(batch, losses)
     hits = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
     return losses, weights, {"accuracy": Mean.of(hits, weights)}

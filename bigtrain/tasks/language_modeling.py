@@ -50,7 +50,8 @@ class LanguageModeling:
         """Tokens [N, P + length]: the prompt [P], and what the model says comes next.
 
         Args:
-            model: has `initial(batch)` and `step(carry, tokens)`.
+            model: has `initial(batch, length)`, the state before the first of up to `length` tokens, and
+                `step(carry, tokens [B]) -> carry, logits [B, V]`.
             spec: the data, for its vocabulary.
             key: fixes the draw.
             number: how many texts.
@@ -75,7 +76,7 @@ class LanguageModeling:
             chosen = _drawn(key, logits.astype(jnp.float32), temperature)
             return (state, chosen), chosen
 
-        state, _ = jax.lax.scan(read, model.initial(number), first.T[:-1])
+        state, _ = jax.lax.scan(read, model.initial(number, first.shape[1] + length), first.T[:-1])
         _, new = jax.lax.scan(write, (state, first[:, -1]), jax.random.split(key, length))
         return jnp.concatenate([first, new.T], axis=1)
 

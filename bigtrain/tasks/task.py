@@ -13,6 +13,9 @@ from bigtrain.data.spec import Spec
 from bigtrain.metrics import Mean
 
 Batch = Mapping[str, jax.Array]
+EXTRAS = ("lengths", "segments", "categories")
+"""Fields that a model is called with by name, beside its inputs."""
+
 Elements = tuple[jax.Array, jax.Array, dict[str, Mean]]
 """Losses and weights of the same shape [B] or [B, T], and the metric states of the batch."""
 
@@ -40,6 +43,15 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class Judging(Protocol):
+    """A task that is judged by more than it is trained on: a tighter bound, an answer decoded token by token."""
+
+    def judge(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
+        """As `elements`, with what is worth its cost in evaluation alone; reports the same names and maybe more."""
+        ...
+
+
+@runtime_checkable
 class Generative(Protocol):
     """A task whose models can make new examples."""
 
@@ -49,12 +61,12 @@ class Generative(Protocol):
 
 
 def call(model: Any, batch: Batch) -> Any:
-    """The model's outputs for a batch, with the lengths and segments where the data has them.
+    """The model's outputs for a batch, with the lengths, segments and categories where the data has them.
 
     Real inputs are given in the type of the model's parameters, so that a bf16 model computes in bf16; the batch itself
     stays f32 for the losses.
     """
-    extras = {name: batch[name] for name in ("lengths", "segments") if name in batch}
+    extras = {name: batch[name] for name in EXTRAS if name in batch}
     inputs = batch["inputs"]
     if jnp.issubdtype(inputs.dtype, jnp.floating):
         params = jax.tree.leaves(nnx.state(model, nnx.Param))

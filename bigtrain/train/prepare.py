@@ -78,8 +78,9 @@ def definition(checked: Checked, trusted: Trust, dataset: Dataset) -> Definition
     nodes = checked.nodes
     chain = Chain(nodes["optimizer"], nodes["schedule"], trusted, run.clip_norm is not None, run.freeze)
     return Definition(
-        nodes["model"], nodes["task"], chain, dataset.spec, trusted, run.precision, run.accumulate, run.ema is not None
-    )
+        nodes["model"], nodes["task"], chain, dataset.spec, trusted, run.precision, run.accumulate, run.ema is not None,
+        tuple(checked.augment.values()),
+    )  # fmt: skip
 
 
 def numbers(
@@ -94,6 +95,8 @@ def numbers(
         values["ema"] = run.ema
     for name in ("optimizer", "schedule", "task"):
         values |= config_numbers.of(checked.nodes[name], to_steps)
+    for node in checked.augment.values():
+        values |= config_numbers.of(node, to_steps)
     if values.get("schedule.warmup", 0) > lengths.steps:
         problem = f"{values['schedule.warmup']:,.0f} steps are more than the run's {lengths.steps:,}"
         raise ConfigError("schedule.warmup", problem, hint="the learning rate would never be reached")

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bigtrain.augment.augmentation import Augmentation
 from bigtrain.config import numbers as config_numbers
 from bigtrain.config.build import build
 from bigtrain.config.check import Node
@@ -29,9 +30,10 @@ from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import step
 from bigtrain.train.state import TrainState
-from bigtrain.train.step import Metrics
+from bigtrain.train.step import Batch, Metrics
 
 Numbers = Mapping[str, Any]
+AUGMENT_STREAM = 1 << 16  # far from what else is derived from the key of a step
 PRECISIONS = {"f32": jnp.float32, "bf16": jnp.bfloat16}
 
 
@@ -47,6 +49,7 @@ class Definition:
     precision: str = "f32"
     accumulate: int = 1
     ema: bool = False
+    augment: tuple[Node, ...] = ()
 
     def make_model(self, key: jax.Array) -> nnx.Module:
         """The model with fresh parameters."""
@@ -90,9 +93,10 @@ class Definition:
         key, ema = _keys(numbers)[1], numbers["ema"] if self.ema else None
 
         def one(state: TrainState, at: jax.Array) -> tuple[TrainState, Metrics]:
-            batch = prepare(self.spec, take(feed, at))
+            step_key = jax.random.fold_in(key, state.step)
+            batch = self.augmented(prepare(self.spec, take(feed, at)), step_key, numbers)
             rate = self.chain.learning_rate(numbers, state.step)
-            state, metrics = step.update(state, gradient, rule, batch, jax.random.fold_in(key, state.step), ema)
+            state, metrics = step.update(state, gradient, rule, batch, step_key, ema)
             return state, {**metrics, "learning_rate": Mean(rate.astype(jnp.float32), jnp.ones((), jnp.float32))}
 
         def body(at: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
@@ -103,6 +107,13 @@ class Definition:
         shapes = jax.eval_shape(one, state, jnp.int32(0))[1]
         log = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
         return jax.lax.fori_loop(0, number, body, (state, log))
+
+    def augmented(self, batch: Batch, key: jax.Array, numbers: Numbers) -> Batch:
+        """A training batch after each of the run's augmentations, which draw from keys of their own."""
+        for index, node in enumerate(self.augment):
+            made: Augmentation = build(config_numbers.fill(node, numbers), self.trusted, spec=self.spec)
+            batch = made.apply(batch, jax.random.fold_in(key, AUGMENT_STREAM + index))
+        return batch
 
     def evaluate(
         self, recipe: Recipe, state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers

@@ -76,7 +76,8 @@ class ShowText:
     def __call__(self, step: int, state: TrainState) -> None:
         """Shows a text of the model after `step` steps."""
         tokens = np.asarray(self._draw(state.evaluated(), self.drawing.key(step)))[0]
-        text = text_of(self.drawing.definition.spec, tokens)
+        vocabulary = self.drawing.definition.spec.vocabulary
+        text = vocabulary.decode(tokens) if vocabulary else ""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"step-{step:06d}.txt").write_text(text, encoding="utf-8")
         shown = "".join(symbol if symbol.isprintable() else "\ufffd" for symbol in " ".join(text.split()))
@@ -118,12 +119,3 @@ def value_range(spec: Spec, values: np.ndarray) -> tuple[float, float]:
     low = float(values.min()) if spec.inputs.low is None else spec.inputs.low
     high = float(values.max()) if spec.inputs.high is None else spec.inputs.high
     return low, high if high > low else low + 1.0
-
-
-def text_of(spec: Spec, tokens: np.ndarray) -> str:
-    """Tokens [T] as text."""
-    symbols = spec.vocabulary.symbols if spec.vocabulary else ()
-    joined = "".join(symbols[int(token)] for token in tokens)
-    if spec.vocabulary is not None and spec.vocabulary.raw:
-        return joined.encode("latin-1").decode("utf-8", errors="replace")
-    return joined

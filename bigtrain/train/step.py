@@ -17,6 +17,7 @@ import optax
 from bigtrain.metrics import Mean
 from bigtrain.models.split import Arrays, Parts, Recipe
 from bigtrain.tasks import Task
+from bigtrain.tasks.task import Judging
 from bigtrain.train.state import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -38,7 +39,8 @@ def elements(
     """The loss and metric states of a batch, and the model's `rest` after it."""
     model_key, task_key = jax.random.split(key)
     model = recipe.merge(parts, numbers, model_key, training=training)
-    losses, weights, metrics = task.elements(model, batch, task_key)
+    judged = task.judge if isinstance(task, Judging) and not training else task.elements
+    losses, weights, metrics = judged(model, batch, task_key)
     return Mean.of(losses, weights), metrics, recipe.parts(model).rest
 
 

@@ -38,7 +38,7 @@ def test_null_where_it_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"loggers": [1]}, "loggers: [1] is no table\n  choose loggers with logger=[jsonl,csv]"),
+        ({"loggers": [1]}, "loggers: [1] is no table\n  choose with logger=[…]: bigtrain configs logger"),
         ({"loggers": {"a": None}}, "loggers.a: needs a component with a _target_"),
         ({"mesh": None}, "mesh: None is no table"),
         ({"model": None}, "model: needs a component with a _target_"),

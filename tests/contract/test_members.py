@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from support import losses_of, prepared, run_fit, state_hash, write_idx, write_npz
+from partners import partners
+from support import losses_of, prepared, run_fit, state_hash
 
 from bigtrain.config import groups
 from bigtrain.inference.load import load
@@ -21,21 +22,7 @@ TINY = ("steps=3", "batch_size=8", "eval_every=3", "log_every=1", "checkpoint.ev
 
 def overrides_for(group: str, name: str, tmp_path: Path) -> list[str]:
     """A run that uses one member, with the partners and files it needs."""
-    chosen = [f"{group}={name}"]
-    if group == "data":
-        chosen += {
-            "text": ["model=rnn", "data.length=12"],
-            "npz": [f"data.path={write_npz(tmp_path / 'set.npz')}"],
-        }.get(name, [])
-        if name in ("idx", "mnist", "fashion_mnist"):
-            chosen += [f"data.dir={write_idx(tmp_path / 'idx')}", "data.validation=8"]
-    if group == "task":
-        chosen += {
-            "regression": ["data=npz", f"data.path={write_npz(tmp_path / 'set.npz')}"],
-            "language_modeling": ["model=rnn", "data=text", "data.length=12"],
-            "elbo": ["model=vae"],
-        }.get(name, [])
-    return [*chosen, *TINY]
+    return [f"{group}={name}", *partners(group, name, tmp_path), *TINY]
 
 
 @pytest.mark.parametrize(("group", "name"), MEMBERS, ids=lambda value: str(value))
@@ -60,16 +47,13 @@ def test_recipe_composes_and_says_its_command(name: str, tmp_path: Path) -> None
         assert re.search(rf"^# {said}: +\S.*$", text, re.M), f"the header of {name} must state its {said}"
     assert re.search(r"^# (time|score): .*\d", text, re.M)
     assert not re.search(r"[A-Z]{3,}_[A-Z]+", text), "a placeholder was left"
-    chosen = [f"experiment={name}", *TINY]
-    if name.startswith("fashion"):
-        chosen += [f"data.dir={write_idx(tmp_path / 'idx')}", "data.validation=8"]
-    result = run_fit(tmp_path / "run", *chosen)
+    result = run_fit(tmp_path / "run", f"experiment={name}", *TINY, *partners("experiment", name, tmp_path))
     assert np.isfinite(result["test"]["loss"])
 
 
 @pytest.mark.parametrize("name", GROUPS["model"])
-def test_fresh_parameters_are_those_of_the_constructor(name: str) -> None:
-    ready, _, _ = prepared(f"model={name}", *TINY)
+def test_fresh_parameters_are_those_of_the_constructor(name: str, tmp_path: Path) -> None:
+    ready, _, _ = prepared(*overrides_for("model", name, tmp_path))
     state = ready.program.init(ready.program.numbers(ready.values))
     key = jax.random.split(jax.random.key(0), 3)[0]
     _, parts = split(ready.program.definition.make_model(key))

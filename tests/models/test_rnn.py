@@ -89,7 +89,7 @@ def test_the_output_after_the_last_valid_step_equals_the_shorter_sequence():
 def test_generation_token_by_token_equals_the_whole_pass(cell):
     model = rnn(text(), cell=cell, width=6, layers=2, embedding=3)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 5, (B, T)))
-    whole, carry = model(tokens), model.initial(B)
+    whole, carry = model(tokens), model.initial(B, T)
     for at in range(T):
         carry, logits = model.step(carry, tokens[:, at])
         np.testing.assert_allclose(logits, whole[:, at], rtol=1e-5, atol=1e-6)
@@ -101,7 +101,7 @@ def test_generation_works_in_bfloat16():
     model = recipe.merge(small, {"dropout": 0.0}, jax.random.key(0), training=False)
     tokens = jnp.asarray([[1, 2, 3]])
     _, (_, logits) = jax.lax.scan(
-        lambda carry, token: ((step := model.step(carry, token))[0], step), model.initial(1), tokens.T
+        lambda carry, token: ((step := model.step(carry, token))[0], step), model.initial(1, 3), tokens.T
     )
     np.testing.assert_allclose(logits[:, 0], model(tokens)[0].astype(jnp.float32), atol=0.05)
 

@@ -1,0 +1,1 @@
+"""What is done to a training batch before the model sees it, on the device and inside the compiled program."""
