@@ -1,0 +1,96 @@
+"""Floating-point operations of a traced computation.
+
+XLA's own count (`cost_analysis`) takes the body of a loop once, however often it runs; this one multiplies by the
+length of a scan, and by the number of devices that a `shard_map` body runs on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+_REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin", "cumsum", "cumlogsumexp"}
+_MOVES = {
+    "broadcast_in_dim", "reshape", "transpose", "convert_element_type", "slice", "dynamic_slice", "gather", "concatenate",
+    "pad", "squeeze", "copy", "iota", "rev", "dynamic_update_slice", "select_n", "stop_gradient", "split",
+    "random_bits", "random_wrap", "random_unwrap", "random_fold_in", "random_seed", "random_split",
+}  # fmt: skip
+"""What moves or makes numbers without arithmetic on them; every other primitive counts one operation a result."""
+
+
+def count(function: Callable[..., Any], *arguments: Any) -> float:
+    """Operations of one call, from shapes alone: a multiplication and an addition are two.
+
+    Args:
+        function: what is traced.
+        arguments: arrays or `jax.ShapeDtypeStruct`s.
+    """
+    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _of(jaxpr: Jaxpr) -> float:
+    return sum(_equation(equation) for equation in jaxpr.eqns)
+
+
+def _equation(equation: Any) -> float:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        return _dot(equation)
+    if name == "conv_general_dilated":
+        return _convolution(equation)
+    if name == "scan":
+        return float(params["length"]) * _of(params["jaxpr"].jaxpr)
+    if name == "cond":
+        return max(_of(branch.jaxpr) for branch in params["branches"])
+    if name == "shard_map":
+        return float(params["mesh"].size) * sum(_of(inner) for inner in _inner(params))
+    if name in ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
+        return sum(_of(inner) for key in ("call_jaxpr", "fun_jaxpr") for inner in _inner({key: params.get(key)}))
+    nested = list(_inner(params))
+    if nested:  # jit, remat, and a `while` of unknown length, whose body counts once
+        return sum(map(_of, nested))
+    if name in _MOVES:
+        return 0.0
+    sizes = equation.invars if name in _REDUCTIONS else equation.outvars
+    return float(sum(_size(variable) for variable in sizes if _is_real(variable)))
+
+
+def _dot(equation: Any) -> float:
+    """2·(result)·(contracted): each number of the result is a sum of that many products."""
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return 2.0 * _size(equation.outvars[0]) * math.prod(left[dim] for dim in contracted)
+
+
+def _convolution(equation: Any) -> float:
+    """2·(result)·(kernel): window × input channels of a group, for each number of the result.
+
+    A result of a dilated input (the gradient of a strided convolution) multiplies by zeros in all but one of each
+    stride's positions, which no implementation does: these are left out.
+    """
+    numbers, kernel = equation.params["dimension_numbers"], equation.invars[1].aval.shape
+    spatial = [kernel[dim] for dim in numbers.rhs_spec[2:]]
+    channels = kernel[numbers.rhs_spec[1]]
+    holes = math.prod(equation.params["lhs_dilation"])
+    return 2.0 * _size(equation.outvars[0]) * math.prod(spatial) * channels / holes
+
+
+def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    for value in params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, Jaxpr):
+                yield item
+
+
+def _size(variable: Any) -> int:
+    return math.prod(getattr(variable.aval, "shape", ()))
+
+
+def _is_real(variable: Any) -> bool:
+    return jax.numpy.issubdtype(getattr(variable.aval, "dtype", jax.numpy.int32), jax.numpy.inexact)

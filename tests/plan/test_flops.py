@@ -1,0 +1,73 @@
+"""Operations counted from the traced program against what the formulas of each layer say."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bigtrain.plan.flops import count
+
+F32 = jnp.float32
+
+
+def shape(*sizes: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(sizes, F32)
+
+
+def test_a_matrix_product() -> None:
+    assert count(jnp.matmul, shape(3, 4), shape(4, 5)) == 2 * 3 * 4 * 5
+
+
+def test_batched_products_count_each() -> None:
+    assert count(lambda a, b: jnp.einsum("bij,bjk->bik", a, b), shape(7, 3, 4), shape(7, 4, 5)) == 7 * 2 * 3 * 4 * 5
+
+
+def test_a_scan_counts_its_body_as_often_as_it_runs() -> None:
+    def loop(x: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda carry, _: (carry @ w, None), x, None, length=32)[0]
+
+    assert count(loop, shape(2, 6), shape(6, 6)) == 32 * 2 * 2 * 6 * 6
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, jax.checkpoint, lambda f: f], ids=["jit", "remat", "bare"])
+def test_what_is_called_inside_counts(wrap) -> None:
+    assert count(wrap(jnp.matmul), shape(3, 4), shape(4, 5)) == 2 * 3 * 4 * 5
+
+
+def test_the_longer_branch_counts() -> None:
+    def either(go: jax.Array, a: jax.Array) -> jax.Array:
+        return jax.lax.cond(go, lambda a: a @ a, lambda a: a, a)
+
+    assert count(either, jax.ShapeDtypeStruct((), jnp.bool_), shape(4, 4)) == 2 * 4**3
+
+
+def test_a_convolution() -> None:
+    def conv(x: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    assert count(conv, shape(5, 8, 8, 3), shape(3, 3, 3, 16)) == 2 * (5 * 4 * 4 * 16) * (3 * 3 * 3)
+
+
+def test_the_gradient_of_a_linear_layer_is_twice_its_forward_pass() -> None:
+    def loss(w: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.sum(x @ w)
+
+    forward = 2 * 16 * 32 * 8
+    both = count(lambda w, x: jax.grad(loss, argnums=(0, 1))(w, x), shape(32, 8), shape(16, 32))
+    assert both == pytest.approx(3 * forward, rel=0.05)
+
+
+def test_the_gradient_of_a_strided_convolution_is_twice_its_forward_pass() -> None:
+    def loss(w: jax.Array, x: jax.Array) -> jax.Array:
+        y = jax.lax.conv_general_dilated(x, w, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jnp.sum(jnp.square(y))
+
+    x, w = shape(4, 33, 33, 8), shape(3, 3, 8, 16)
+    forward = 2 * (4 * 16 * 16 * 16) * (3 * 3 * 8)
+    assert count(lambda w, x: jax.grad(loss, argnums=(0, 1))(w, x), w, x) == pytest.approx(3 * forward, rel=0.1)
+
+
+def test_elementwise_operations_count_one_each_and_moves_none() -> None:
+    assert count(lambda x: jnp.exp(x) + x, shape(10, 10)) == 200
+    assert count(lambda x: x.T.reshape(4, 25), shape(10, 10)) == 0
