@@ -67,7 +67,7 @@ class Checkpoints:
         """Whether a smaller or a larger score is better."""
         if self.cfg.mode != "auto":
             return self.cfg.mode
-        return "max" if self.cfg.monitor in ("accuracy", "elbo") else "min"
+        return "max" if self.cfg.monitor in ("accuracy", "elbo", "iwae", "exact_match") else "min"
 
     def improves(self, scores: dict[str, float] | None) -> bool:
         """Whether these validation scores beat every checkpoint's."""

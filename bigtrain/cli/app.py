@@ -18,6 +18,14 @@ app = typer.Typer(
     epilog="Start with: bigtrain fit · then: bigtrain fit model=vae · every key: bigtrain configs",
 )
 
+data = typer.Typer(
+    help="Look at a data set, or prepare one.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data, name="data")
+
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045  Typer reads this at run time
     typer.Argument(metavar="KEY=VALUE", help="Config choices and values: model=vae optimizer.learning_rate=3e-4"),
@@ -98,7 +106,16 @@ def predict(
 @app.command()
 def sample(
     run: Run,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, max=100_000, help="How many samples.")] = 16,
+    number: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--number",
+            "-n",
+            min=1,
+            max=100_000,
+            help="How many samples, 16 if not given; of each prompt, where 1 is usual if there are several.",
+        ),
+    ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", help="Where to write: .png or .npy for images, .txt for text."),
@@ -112,9 +129,21 @@ def sample(
         Optional[float],  # noqa: UP045
         typer.Option("--temperature", min=0.0, help="Text: 0 is the likeliest; 0.8 if not given."),
     ] = None,
+    top_k: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--top-k", min=1, help="Text: draw from the K likeliest tokens alone."),
+    ] = None,
+    top_p: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--top-p", min=0.0, max=1.0, help="Text: draw from the likeliest with this probability together."),
+    ] = None,
     prompt: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--prompt", help="Text: what to begin with."),
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--prompt", help="Text: what to begin with; can be repeated."),
+    ] = None,
+    prompt_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--prompt-file", metavar="FILE", help="Text: a prompt a line."),
     ] = None,
     checkpoint: Checkpoint = "last",
     json: Json = False,
@@ -124,8 +153,61 @@ def sample(
     from bigtrain.cli.sample import Wish
     from bigtrain.cli.sample import run as sample_run
 
-    wish = Wish(number, seed, length, temperature, prompt)
+    wish = Wish(number, seed, length, temperature, top_k, top_p, prompt or (), prompt_file)
     sample_run(run, wish, output, checkpoint=checkpoint, as_json=json, trust=trust or [])
+
+
+@data.callback()
+def data_group(context: typer.Context) -> None:
+    """Prints the help where no verb was typed."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@data.command()
+def inspect(
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="NAME", help="A data set: digits, text, npz, …; see: bigtrain configs data"),
+    ] = None,
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="KEY=VALUE", help="Its fields: data.path=my.npz"),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", metavar="PNG", help="Where to draw examples; inspect-NAME.png if not given."),
+    ] = None,
+    json: Json = False,
+    config_dir: ConfigDir = None,
+    trust: Trust = None,
+) -> None:
+    """Show what a data set holds: fields, splits, classes, examples, and leakage between splits."""
+    from bigtrain.cli.inspect import run
+
+    given = [*([name] if name else []), *(overrides or [])]
+    run(given, output, as_json=json, config_dir=config_dir, trust=trust or [])
+
+
+@data.command()
+def tokenize(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Text files, plain or .gz.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="The folder to write tokens to.")],
+    vocabulary: Annotated[int, typer.Option("--vocabulary", min=2, help="Tokens to learn.")] = 8000,
+    method: Annotated[
+        str, typer.Option("--method", metavar="METHOD", help="bytes-bpe, bpe, unigram or wordpiece.")
+    ] = "bytes-bpe",
+    tokenizer: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json to use instead of learning one."),
+    ] = None,
+    encoding: Annotated[str, typer.Option("--encoding", help="How the files are encoded.")] = "utf-8",
+    json: Json = False,
+) -> None:
+    """Turn text files into tokens on disk, with a vocabulary learnt from them, for training on large text."""
+    from bigtrain.cli.tokenize import run
+
+    run(files, output, vocabulary=vocabulary, method=method, tokenizer=tokenizer, encoding=encoding, as_json=json)
 
 
 @app.command()

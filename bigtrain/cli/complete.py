@@ -19,15 +19,21 @@ OPTIONS = {
     "evaluate": ("--split", "--checkpoint", "--json", "--trust", "--help"),
     "predict": ("--input", "--output", "--checkpoint", "--json", "--trust", "--help"),
     "sample": (
-        "--number", "--output", "--seed", "--length", "--temperature", "--prompt", "--checkpoint", "--json",
-        "--trust", "--help",
+        "--number", "--output", "--seed", "--length", "--temperature", "--top-k", "--top-p", "--prompt",
+        "--prompt-file", "--checkpoint", "--json", "--trust", "--help",
     ),
+    "data inspect": ("--output", "--json", "--config-dir", "--trust", "--help"),
+    "data tokenize": ("--output", "--vocabulary", "--method", "--tokenizer", "--encoding", "--json", "--help"),
     "configs": ("--json", "--config-dir", "--help"),
     "completion": ("--help",),
 }  # fmt: skip
 """A test holds this table to what Typer knows."""
 
-_VALUES = {"--split": ("train", "validation", "test"), "--checkpoint": ("last", "best")}
+_VALUES = {
+    "--split": ("train", "validation", "test"),
+    "--checkpoint": ("last", "best"),
+    "--method": ("bytes-bpe", "bpe", "unigram", "wordpiece"),
+}
 _RUN_VERBS = ("evaluate", "predict", "sample")
 
 _SCRIPTS = {
@@ -87,16 +93,24 @@ def completions(words: Sequence[str]) -> list[str]:
     """What the last of `words` (the words after `bigtrain`) may become."""
     *before, word = words
     if not before:
-        return _starting(word, [*OPTIONS, "--help", "--version"])
+        return _starting(word, [*(verb.split()[0] for verb in OPTIONS), "--help", "--version"])
     verb = before[0]
+    if (under := [name.split()[1] for name in OPTIONS if name.startswith(f"{verb} ")]) != []:  # a group of verbs
+        if len(before) == 1:
+            return _starting(word, [*under, "--help"])
+        verb, before = f"{verb} {before[1]}", before[1:]
     if before[-1] in _VALUES:
         return _starting(word, _VALUES[before[-1]])
-    if before[-1] in ("--config-dir", "--input", "--output"):
+    if before[-1] in ("--config-dir", "--input", "--output", "--tokenizer", "--prompt-file"):
         return _paths(word, directories=before[-1] == "--config-dir")
     if word.startswith("-"):
         return _starting(word, OPTIONS.get(verb, ()))
     if verb == "fit":
         return _overrides(word, before)
+    if verb == "data inspect":
+        return _of_data(word, before)
+    if verb == "data tokenize":
+        return _paths(word, directories=False)
     if verb == "configs":
         return _config_names(word, before[1:])
     if verb == "completion":
@@ -119,6 +133,16 @@ def _overrides(word: str, before: Sequence[str]) -> list[str]:
     if "." in word or any(word == group for group in schema.COMPONENTS):
         keys += [f"{path}=" for path in _fields(word.split(".")[0], available, before)]
     return _starting(word, keys)
+
+
+def _of_data(word: str, before: Sequence[str]) -> list[str]:
+    """The choices of the data group, and the fields of the one that was typed."""
+    typed = next((name for name in before[1:] if not name.startswith("-") and "=" not in name), None)
+    offered = _overrides(word, [*before, f"data={typed}"] if typed else before) if "." in word or "=" in word else []
+    offered = [text for text in offered if text.startswith("data")]
+    if typed is None and not offered:
+        return _starting(word, groups.groups(groups.search_dirs(_option(before, "--config-dir"))).get("data", {}))
+    return offered or (["data."] if "data.".startswith(word) else [])
 
 
 def _fields(group: str, available: dict[str, dict[str, Path]], before: Iterable[str]) -> list[str]:

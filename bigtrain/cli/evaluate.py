@@ -29,7 +29,11 @@ def run(
     from bigtrain.inference.score import score
 
     trained = restore(stored)
-    found = score(trained, dataset, split)  # type: ignore[arg-type]
+    from bigtrain.train.corpus import installed
+
+    found, notes = installed(score(trained, dataset, split))  # type: ignore[arg-type]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if as_json:
         facts = {"run_dir": str(path), "split": split, "checkpoint": trained.checkpoint}
         sys.stdout.write(json.dumps({**found, **facts, "examples": len(dataset.splits[split])}) + "\n")  # type: ignore[index]

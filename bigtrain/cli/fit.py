@@ -49,7 +49,8 @@ def run(
     console, again = Console(), flags(config_dir, trust)
     if existing is not None and not dry_run:
         steps = converter(checked.run, len(dataset.splits["train"]))[0].steps
-        if _finished(existing, steps, console, again, as_json=as_json):
+        patience = checked.run.early_stopping.patience
+        if _finished(existing, steps, patience, console, again, as_json=as_json):
             return
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
@@ -126,7 +127,9 @@ def _check_loggers(checked: Checked, trusted: Trust) -> None:
         resolve(node, trusted)
 
 
-def _finished(existing: RunDirectory, steps: int, console: Console, again: str, *, as_json: bool) -> bool:
+def _finished(
+    existing: RunDirectory, steps: int, patience: int | None, console: Console, again: str, *, as_json: bool
+) -> bool:
     """Answers for a run that has nothing left to do, and refuses to train one for fewer steps than it has done."""
     from bigtrain.checkpoint import Checkpoints
     from bigtrain.cli import report
@@ -135,10 +138,16 @@ def _finished(existing: RunDirectory, steps: int, console: Console, again: str, 
     if done > steps:
         raise ConfigError("steps", f"{steps:,} is less than the {done:,} steps that {existing.path} has done")
     result = existing.result()
-    if result is None or result.get("steps") != steps or done != steps:
+    if result is None or result.get("steps") != done:
         return False
-    console.say(f"{existing.path} is finished: {done:,} steps. To train it further:", style="bold")
-    console.say(f"  bigtrain fit run_dir={existing.path} steps={2 * done}{again}")
+    how, more = f"{done:,} steps", f"steps={2 * done}"
+    if done != steps:
+        stopped = result.get("stopped_early") or {}
+        if stopped.get("of") != steps or patience is None or stopped["evaluations"] < patience:
+            return False
+        how, more = f"it stopped early at step {done:,} of {steps:,}", f"early_stopping.patience={2 * patience}"
+    console.say(f"{existing.path} is finished: {how}. To train it further:", style="bold")
+    console.say(f"  bigtrain fit run_dir={existing.path} {more}{again}")
     report.result(result, as_json=as_json, again=again)
     return True
 

@@ -11,7 +11,7 @@ from pathlib import Path
 def run(path: Path, source: Path, target: Path, *, checkpoint: str, as_json: bool, trust: Sequence[str]) -> None:
     """Reads inputs, applies the model, writes what it says."""
     from bigtrain.inference.formats import check_output, write
-    from bigtrain.inference.inputs import read_inputs
+    from bigtrain.inference.inputs import names_of, read_inputs
     from bigtrain.inference.readers import check_input
     from bigtrain.inference.stored import read
 
@@ -23,7 +23,10 @@ def run(path: Path, source: Path, target: Path, *, checkpoint: str, as_json: boo
     from bigtrain.inference.predict import predict
 
     trained = restore(stored)
-    found = write(target, predict(trained, batch), stored.spec)
+    found, names = predict(trained, batch), names_of(source, stored.spec)
+    if names is not None:
+        found = {**found, "name": names}
+    found = write(target, found, stored.spec)
     number = len(batch["inputs"])
     if as_json:
         facts = {"output": str(target), "examples": number, "arrays": {k: list(v.shape) for k, v in found.items()}}

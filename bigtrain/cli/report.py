@@ -35,6 +35,8 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
         ("compiled", _compiled(ready)),
         ("run", str(path)),
     ]
+    if checked.augment:
+        rows.insert(3, ("augment", f"{', then '.join(checked.augment)} (training batches only)"))
     rows += [(name, text) for name, text in spec.notes.items()]
     return rows
 
@@ -65,13 +67,18 @@ def result(found: Mapping[str, Any], *, as_json: bool, again: str = "") -> None:
     if found.get("best"):
         best = dict(found["best"])
         lines.append(("best", f"step {best.pop('step'):,} (validation {scores(best)})"))
+    if stopped := found.get("stopped_early"):
+        waited = f"{stopped['evaluations']} evaluation{'s' * (stopped['evaluations'] > 1)} without a better score"
+        lines.append(("stopped", f"early, at step {stopped['step']:,} of {stopped['of']:,}: {waited}"))
     where = Path(found["run_dir"])
-    kept = [name for name in ("checkpoints/", "metrics.jsonl", "curves.png", "samples/") if (where / name).exists()]
+    names = ("checkpoints/", "metrics.jsonl", "curves.png", "samples/", "answers/")
+    kept = [name for name in names if (where / name).exists()]
     lines.append(("time", f"{found['seconds']:.1f} s, and {found['compile_seconds']:.1f} s to compile"))
     lines.append(("files", f"{where}: {' '.join(kept)}"))
     quoted = shlex.quote(str(where))
     trust = "".join(f" --trust {name}" for name in again.split(" --trust ")[1:])
-    lines.append(("next", f"bigtrain {'sample' if 'samples/' in kept else 'evaluate'} {quoted}{trust}"))
+    best = " --checkpoint best" if stopped and found.get("best") else ""
+    lines.append(("next", f"bigtrain {'sample' if 'samples/' in kept else 'evaluate'} {quoted}{best}{trust}"))
     sys.stdout.write("".join(f"{name:<10}  {text}\n" for name, text in lines))
 
 

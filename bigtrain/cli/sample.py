@@ -18,24 +18,34 @@ if TYPE_CHECKING:
     from bigtrain.data.spec import Spec
     from bigtrain.inference.load import Trained
 
+    Prompt = tuple[str, np.ndarray]  # as typed, and its tokens
+
 LENGTH = 200
 TEMPERATURE = 0.8
+NUMBER = 16
+MOST = 100_000  # texts or images of one command
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to draw; None is what wasn't asked for, and only texts have the last three."""
+    """What to draw; None is what wasn't asked for, and only texts have what follows the seed."""
 
-    number: int
-    seed: int
+    number: int | None = None
+    seed: int = 0
     length: int | None = None
     temperature: float | None = None
-    prompt: str | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    prompts: Sequence[str] = ()
+    prompt_file: Path | None = None
 
     @property
     def of_text(self) -> dict[str, Any]:
         """What was asked for that only a text can have, by option."""
-        given = {"--length": self.length, "--temperature": self.temperature, "--prompt": self.prompt}
+        given = {
+            "--length": self.length, "--temperature": self.temperature, "--top-k": self.top_k, "--top-p": self.top_p,
+            "--prompt": self.prompts or None, "--prompt-file": self.prompt_file,
+        }  # fmt: skip
         return {option: value for option, value in given.items() if value is not None}
 
 
@@ -49,7 +59,7 @@ def run(path: Path, wish: Wish, output: Path | None, *, checkpoint: str, as_json
     text = stored.spec.vocabulary is not None
     if output is not None:
         _check_suffix(output, *(("texts", ".txt") if text else ("images", ".png")))
-    options = _options(wish, stored.spec) if text else {}
+    prompts = _prompts(wish, stored.spec) if text else []
     from bigtrain.inference.load import restore
     from bigtrain.tasks.task import Generative
 
@@ -59,9 +69,9 @@ def run(path: Path, wish: Wish, output: Path | None, *, checkpoint: str, as_json
         hint = "bigtrain predict applies it to inputs"
         raise InputError(f"{path} was trained for {name}, which makes no samples\n  {hint}")
     if text:
-        _texts(trained, wish, options, output, as_json=as_json)
+        _texts(trained, wish, prompts, output, as_json=as_json)
     else:
-        default = path / "samples" / f"sample-{wish.number}-seed{wish.seed}.png"
+        default = path / "samples" / f"sample-{wish.number or NUMBER}-seed{wish.seed}.png"
         _images(trained, wish, output or default, as_json=as_json)
 
 
@@ -73,33 +83,72 @@ def _check_suffix(output: Path, what: str, suffix: str) -> None:
         raise InputError(f"--output: {output} is a folder")
 
 
-def _options(wish: Wish, spec: Spec) -> dict[str, Any]:
-    """How to draw texts, with the defaults of what wasn't asked for."""
+def _prompts(wish: Wish, spec: Spec) -> list[Prompt]:
+    """The prompts and their tokens; an error names the option, or the file and the line."""
+    given = [("--prompt", prompt) for prompt in wish.prompts if prompt]
+    if wish.prompt_file is not None:
+        from bigtrain.data.lines import read_lines
+
+        lines = read_lines(wish.prompt_file, hint="save it as UTF-8")
+        given += [(f"{wish.prompt_file}, line {row}", line) for row, line in enumerate(lines, 1) if line]
+        if not any(lines):
+            raise InputError(f"--prompt-file: {wish.prompt_file} holds no prompts")
+    vocabulary = spec.vocabulary
+    assert vocabulary is not None
+    each = wish.number or 1
+    if len(given) * each > MOST:
+        raise InputError(f"--number: {each:,} of each of {len(given):,} prompts are more than {MOST:,} texts")
+    return [(prompt, vocabulary.encode(prompt, where)) for where, prompt in given]
+
+
+def _texts(trained: Trained, wish: Wish, prompts: list[Prompt], output: Path | None, *, as_json: bool) -> None:
     length = LENGTH if wish.length is None else wish.length
+    number = wish.number or (1 if len(prompts) > 1 else NUMBER)
     options: dict[str, Any] = {
         "length": length, "temperature": TEMPERATURE if wish.temperature is None else wish.temperature,
+        "top_k": wish.top_k or 0, "top_p": 1.0 if wish.top_p is None else wish.top_p,
     }  # fmt: skip
-    if wish.prompt and spec.vocabulary is not None:
-        options["prompt"] = spec.vocabulary.encode(wish.prompt, "--prompt")
-    return options
-
-
-def _texts(trained: Trained, wish: Wish, options: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
-    vocabulary = trained.spec.vocabulary
-    assert vocabulary is not None
-    tokens = _drawn(trained, wish, **options)
-    texts = [vocabulary.decode(row) for row in tokens]
+    if prompts:
+        options["prompts"] = [tokens for _, tokens in prompts]
+    tokens = _drawn(trained, wish.seed, number, **options)
+    texts = _decoded(trained.spec, tokens, [len(given) + length for _, given in prompts for _ in range(number)])
+    listed = _listed(texts, len(prompts))
     if output is not None and output.suffix.lower() == ".npy":
         _save_array(output, tokens)
     elif output is not None:
-        output.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+        output.write_text(listed, encoding="utf-8")
     if as_json:
-        sys.stdout.write(json.dumps({"samples": texts, "output": str(output) if output else None}) + "\n")
+        facts = {"samples": texts, "output": str(output) if output else None}
+        of = {"prompts": [prompt for prompt, _ in prompts for _ in range(number)]} if prompts else {}
+        sys.stdout.write(json.dumps({**facts, **of}) + "\n")
     elif output is None:
-        text = "\n\n".join(texts) + "\n"
-        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
+        sys.stdout.write(harmless(listed) if sys.stdout.isatty() else listed)
     else:
-        sys.stdout.write(f"{wish.number} texts -> {output}\n")
+        sys.stdout.write(f"{len(texts)} texts -> {output}\n")
+
+
+def _decoded(spec: Spec, tokens: np.ndarray, lengths: list[int]) -> list[str]:
+    """The texts; a prompt that is shorter than the longest has an answer that ends before the row does."""
+    vocabulary, texts = spec.vocabulary, []
+    assert vocabulary is not None
+    for at, row in enumerate(tokens.tolist()):
+        whole = row[: lengths[at]] if lengths else row
+        while whole and whole[0] == vocabulary.end:  # a prompt may begin with it; elsewhere it ends the text
+            whole = whole[1:]
+        texts.append(vocabulary.decode(whole))
+    return texts
+
+
+def _listed(texts: Sequence[str], number: int) -> str:
+    """Texts below each other; those of several prompts under a line that counts prompts and texts."""
+    if number < 2:
+        return "\n\n".join(texts) + "\n"
+    each = len(texts) // number
+    heads = [
+        f"[prompt {at // each + 1} of {number}" + (f", text {at % each + 1} of {each}]" if each > 1 else "]")
+        for at in range(len(texts))
+    ]
+    return "\n\n".join(f"{head}\n{text}" for head, text in zip(heads, texts, strict=True)) + "\n"
 
 
 def harmless(text: str) -> str:
@@ -118,7 +167,7 @@ def _images(trained: Trained, wish: Wish, output: Path, *, as_json: bool) -> Non
         raise InputError(f"{option}: this model makes images")
     if output.suffix.lower() == ".png" and not pictures.drawable(trained.spec.inputs.shape):
         raise InputError(f"--output: examples of shape {list(trained.spec.inputs.shape)} are no pictures; write .npy")
-    drawn = _drawn(trained, wish)
+    drawn = _drawn(trained, wish.seed, wish.number or NUMBER)
     if output.suffix.lower() == ".npy":
         _save_array(output, drawn)
     else:
@@ -127,18 +176,18 @@ def _images(trained: Trained, wish: Wish, output: Path, *, as_json: bool) -> Non
     if as_json:
         sys.stdout.write(json.dumps({"output": str(output), "shape": list(drawn.shape)}) + "\n")
     else:
-        sys.stdout.write(f"{wish.number} samples -> {output}\n")
+        sys.stdout.write(f"{len(drawn)} samples -> {output}\n")
 
 
-def _drawn(trained: Trained, wish: Wish, **options: Any) -> np.ndarray:
+def _drawn(trained: Trained, seed: int, number: int, **options: Any) -> np.ndarray:
     import jax
     import numpy as np
 
     from bigtrain.train.show import Drawing
 
     drawing = Drawing(trained.definition, trained.recipe, trained.task, trained.fields)
-    draw = drawing.sampler(number=wish.number, **options)
-    return np.asarray(draw(trained.state.evaluated(), jax.random.key(wish.seed)))
+    draw = drawing.sampler(number=number, **options)
+    return np.asarray(draw(trained.state.evaluated(), jax.random.key(seed)))
 
 
 def _save_array(path: Path, values: np.ndarray) -> None:

@@ -26,7 +26,7 @@ def explained(error: Any) -> InputError:
     lower = text[:1].lower() + text[1:]
     name, param = getattr(error, "option_name", None), getattr(error, "param", None)
     if (found := re.match(r"No such command '(.*?)'", text)) is not None:
-        return _no_such_verb(found[1], list(error.ctx.command.commands))
+        return _no_such_verb(found[1], list(error.ctx.command.commands), command)
     if name and error.ctx and text.startswith("No such option"):
         options = [option for item in error.ctx.command.params for option in item.opts if option.startswith("--")]
         return ConfigError(name, f"{command} has no such option", allowed=options, hint=_meant(name, options, command))
@@ -38,7 +38,11 @@ def explained(error: Any) -> InputError:
     return ConfigError("", f"{command}: {lower}", hint=_see(command))
 
 
-def _no_such_verb(verb: str, verbs: list[str]) -> ConfigError:
+def _no_such_verb(verb: str, verbs: list[str], command: str = "bigtrain") -> ConfigError:
+    if command != "bigtrain":  # a group of verbs
+        near = nearest(verb, verbs)
+        hint = f"did you mean {command} {near[0]}?" if near else _see(command)
+        return ConfigError("", f"there is no command {verb!r} in {command}", allowed=verbs, hint=hint)
     close = [_ALIASES[verb]] if verb in _ALIASES else nearest(verb, [*verbs, *_ALIASES], cutoff=0.5)
     meant = _ALIASES.get(close[0], close[0]) if close else None
     if "=" in verb:

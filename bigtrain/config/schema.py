@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bigtrain.config.duration import Duration
-from bigtrain.config.values import Component, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Steps
+from bigtrain.config.values import Component, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Steps
 
 COMPONENTS = ("model", "data", "task", "optimizer", "schedule")
 """Spine keys that hold one component each."""
@@ -18,7 +18,7 @@ COMPONENTS = ("model", "data", "task", "optimizer", "schedule")
 TABLES = {"loggers": "logger", "augment": "augment"}
 """Spine keys that hold several components by name, and the config group that each of them is chosen from."""
 
-NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig"}
+NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig", "early_stopping": "EarlyStoppingConfig"}
 """Spine keys that hold a table of their own, and the class that types it."""
 
 
@@ -31,7 +31,8 @@ class CheckpointConfig:
         keep: how many of the newest checkpoints to keep.
         best: also keep the checkpoint with the best `monitor` on the validation split.
         monitor: the validation metric that decides which is best.
-        mode: whether a smaller or a larger metric is better; auto is max for accuracy and elbo, min otherwise.
+        mode: whether a smaller or a larger metric is better; auto is max for accuracy, exact_match,
+            elbo and iwae, min otherwise.
     """
 
     every: Steps = "10%"  # type: ignore[assignment]
@@ -39,6 +40,19 @@ class CheckpointConfig:
     best: bool = True
     monitor: str = "loss"
     mode: Literal["auto", "min", "max"] = "auto"
+
+
+@dataclass(frozen=True)
+class EarlyStoppingConfig:
+    """When a run ends before its last step, judged by checkpoint.monitor on the validation split.
+
+    Args:
+        patience: evaluations without improvement after which the run ends; null trains to the last step.
+        min_delta: by how much a score must be better to count as an improvement.
+    """
+
+    patience: PositiveInt | None = None
+    min_delta: NonNegativeFloat = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,9 +98,11 @@ class RunConfig:
         ema: decay of an exponential moving average of the parameters, used for evaluation.
         freeze: parameters that stay as initialised: patterns over names such as 'embedding*' or 'hidden.0.*'.
         placement: keep the training set on the device, or stream it; auto keeps what fits.
+        data_workers: processes that read and decode a streamed training set; 0 is a thread of the run's own process.
         steps_per_dispatch: steps that run in one call of the compiled program; auto makes Python's share negligible.
         compilation_cache: keep compiled programs in $BIGTRAIN_CACHE (default ~/.cache/bigtrain) for the next start.
         checkpoint: when to save and what to keep.
+        early_stopping: when to end before the last step.
         plugins: packages of your own whose classes the config may name; same as --trust.
     """
 
@@ -111,9 +127,11 @@ class RunConfig:
     ema: Rate | None = None
     freeze: tuple[str, ...] = ()
     placement: Literal["auto", "resident", "stream"] = "auto"
+    data_workers: NonNegativeInt = 0
     steps_per_dispatch: PositiveInt | Literal["auto"] = "auto"
     compilation_cache: bool = True
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     plugins: tuple[str, ...] = ()
 
     def duration(self, name: str) -> Duration:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Source, Spec
+from bigtrain.data.workers import batches
 from bigtrain.parallel.rules import Rules
 
 Item = TypeVar("Item")
@@ -27,6 +29,7 @@ Feed = Any
 CPU_RESIDENT_BYTES = 1 << 29  # on a CPU a larger training set is streamed: the copy would double what it takes
 DEVICE_SHARE = 0.25  # of an accelerator's memory, at most so much is given to the training set
 CHUNK_BYTES = 64 << 20  # at most this much is gathered for one dispatch
+PATIENCE = 10.0  # seconds that a thread has to let go of what it reads from
 QUEUED = 2  # chunks that a streaming thread prepares ahead
 
 
@@ -64,7 +67,7 @@ def take(feed: Feed, at: jax.Array) -> dict[str, jax.Array]:
 
 
 def prepare(spec: Spec, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """A stored batch as the model sees it: features as f32 in their own scale, tokens and labels as int32."""
+    """A stored batch as the model sees it: real values as f32 in their own scale, tokens and labels as int32."""
     return {
         name: _prepared(spec.fields[name], value) if name in spec.fields else value for name, value in batch.items()
     }
@@ -73,7 +76,8 @@ def prepare(spec: Spec, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
 def _prepared(field: Field, values: jax.Array) -> jax.Array:
     if field.kind in ("features", "real"):
         real = values.astype(jnp.float32)
-        return real if field.scale == 1.0 else real * jnp.float32(field.scale)
+        scaled = real if field.scale == 1.0 else real * jnp.float32(field.scale)
+        return scaled if field.shift == 0.0 else scaled + jnp.float32(field.shift)
     return values.astype(jnp.int32)
 
 
@@ -110,13 +114,14 @@ class Resident:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Batches gathered on the host by a thread that works ahead while the device computes."""
+    """Batches gathered on the host by a thread, or by worker processes, that work ahead while the device computes."""
 
     source: Source
     spec: Spec
     order: Order
     rules: Rules
     capacity: int
+    workers: int = 0
 
     def abstract(self) -> Feed:
         """See `Placement`."""
@@ -128,12 +133,29 @@ class Streamed:
 
     def feeds(self, dispatches: Iterable[Dispatch]) -> Iterator[tuple[Dispatch, Feed]]:
         """See `Placement`."""
+        if self.workers:
+            return ahead(self._from_workers(dispatches), QUEUED)
         return ahead(((dispatch, self.gathered(dispatch)) for dispatch in dispatches), QUEUED)
+
+    def _from_workers(self, dispatches: Iterable[Dispatch]) -> Iterator[tuple[Dispatch, Feed]]:
+        """The same feeds, put together from batches that processes of their own have gathered."""
+        with ExitStack() as closing:
+            reading: Generator[dict[str, np.ndarray]] | None = None
+            for dispatch in dispatches:
+                if reading is None:
+                    reading = batches(self.source, self.order, start=dispatch.step, workers=self.workers)
+                    closing.callback(reading.close)
+                found = [next(reading) for _ in range(dispatch.number)]
+                rows = {name: np.concatenate([batch[name] for batch in found]) for name in self.spec.fields}
+                yield dispatch, self._put(rows, dispatch.number)
 
     def gathered(self, dispatch: Dispatch) -> Feed:
         """The feed of one dispatch: its batches gathered in one go, and room for the rest."""
         chosen = self.source[self.order.batches(dispatch.step, dispatch.number).reshape(-1)]
-        return put_chunk(chosen, self.spec, dispatch.number, self.capacity, self.order.batch_size, self._sharding)
+        return self._put(chosen, dispatch.number)
+
+    def _put(self, rows: Mapping[str, np.ndarray], number: int) -> Feed:
+        return put_chunk(rows, self.spec, number, self.capacity, self.order.batch_size, self._sharding)
 
     def _sharding(self, field: Field) -> jax.sharding.Sharding:
         return self.rules.sharding((None, "batch"))
@@ -177,8 +199,13 @@ def ahead(items: Iterator[Item], room: int) -> Iterator[Item]:
             offer((False, None))
         except BaseException as error:  # handed to the consumer, whatever it is
             offer((False, error))
+        finally:
+            close = getattr(items, "close", None)  # a generator: what it holds is let go of here, not at some time
+            if close is not None:
+                close()
 
-    threading.Thread(target=work, name="bigtrain-data", daemon=True).start()
+    thread = threading.Thread(target=work, name="bigtrain-data", daemon=True)
+    thread.start()
     try:
         while True:
             more, value = waiting.get()
@@ -190,10 +217,11 @@ def ahead(items: Iterator[Item], room: int) -> Iterator[Item]:
                 raise value
     finally:
         stopped.set()
+        thread.join(PATIENCE)  # worker processes are ended by it; at the end of this process it would be too late
 
 
 def choose(
-    source: Source, spec: Spec, order: Order, rules: Rules, *, placement: str, capacity: int | None
+    source: Source, spec: Spec, order: Order, rules: Rules, *, placement: str, capacity: int | None, workers: int = 0
 ) -> tuple[Resident | Streamed, str]:
     """The placement that the config asks for, or the one that fits, and why.
 
@@ -204,15 +232,19 @@ def choose(
         rules: how batches are sharded.
         placement: 'resident', 'stream' or 'auto'.
         capacity: steps a dispatch; None chooses.
+        workers: processes that gather streamed batches; 0 is a thread of this one.
     """
     size, room = len(source) * spec.example_bytes, resident_bytes(rules.mesh.devices.flat[0])
     resident = placement == "resident" or (placement == "auto" and size <= room)
     reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
     reason = reason if placement == "auto" else f"placement={placement}"
+    if workers:
+        reason += "; data_workers are not needed" if resident else f"; {workers} worker process" + "es" * (workers > 1)
     if resident:
         return Resident.of(source, order, rules, capacity or 64), reason
     batch_bytes = max(1, spec.example_bytes * order.batch_size)
-    return Streamed(source, spec, order, rules, capacity or max(1, min(64, CHUNK_BYTES // batch_bytes))), reason
+    steps = capacity or max(1, min(64, CHUNK_BYTES // batch_bytes))
+    return Streamed(source, spec, order, rules, steps, workers), reason
 
 
 def resident_bytes(device: jax.Device) -> int:

@@ -73,7 +73,8 @@ def _field(entry: Any) -> Field:
     table_sizes = tuple(_count(size) for size in _list(entry.get("sizes", [])))
     columns = shape == (len(table_sizes),) if entry["kind"] == "categories" else not table_sizes
     _demand(columns and sum(table_sizes) <= MOST_VALUES, f"the sizes {list(table_sizes)[:9]}")
-    return Field(shape, entry["dtype"], entry["kind"], _number(entry.get("scale", 1.0)), *bounds, table_sizes)
+    scale, shift = _number(entry.get("scale", 1.0)), _number(entry.get("shift", 0.0))
+    return Field(shape, entry["dtype"], entry["kind"], scale, *bounds, table_sizes, shift)
 
 
 def _vocabulary(entry: Any) -> Vocabulary | None:

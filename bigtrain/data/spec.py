@@ -21,9 +21,10 @@ class Field:
 
     `kind` tells what the numbers mean: `features` are real values (multiplied by `scale` inside the compiled program,
     so bytes stay bytes in memory), `tokens` are indices into the vocabulary, `label` is an index into the classes,
-    `real` is a regression target, `length` counts the valid steps of `inputs` along its first dimension, and
-    `segments` numbers the sequences packed into one row (the state of a recurrent model restarts where it changes), and
-    `categories` are columns of indices, column `k` of them into a table of `sizes[k]` rows.
+    `real` is a regression target (multiplied by `scale`, with `shift` added, it is in its units), `length` counts the
+    valid steps of `inputs` along its first dimension, `segments` numbers the sequences packed into one row (the state
+    of a recurrent model restarts where it changes), and `categories` are columns of indices, column `k` of them into a
+    table of `sizes[k]` rows, of which row 0 stands for what training didn't see.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +34,7 @@ class Field:
     low: float | None = None  # least and greatest value after scaling, where the source knows them
     high: float | None = None
     sizes: tuple[int, ...] = ()  # of `categories`: how many values each column can take
+    shift: float = 0.0  # of `real`: what is added after scaling
 
     @property
     def nbytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,23 @@ class Vocabulary:
 
     @cached_property
     def _tokenizer(self) -> Any:
+        library = tokenizers_library()
         try:
-            from tokenizers import Tokenizer
-        except ModuleNotFoundError as error:
-            raise DataError(
-                "the tokenizer", "needs the package 'tokenizers'", hint="pip install 'bigtrain[text]'"
-            ) from error
-        return Tokenizer.from_str(self.tokenizer)
+            return library.Tokenizer.from_str(self.tokenizer)
+        except Exception as error:  # the library raises nothing narrower
+            told = " ".join(str(error).split())[:120]
+            raise DataError("the tokenizer", f"is none of the tokenizers library: {told}") from error
+
+
+def tokenizers_library() -> ModuleType:
+    """The `tokenizers` package, which is an extra.
+
+    Raises:
+        DataError: where it isn't installed.
+    """
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        hint = "pip install 'bigtrain[text]'"
+        raise DataError("the tokenizer", "needs the package 'tokenizers'", hint=hint) from error
+    return tokenizers

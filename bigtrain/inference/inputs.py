@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from bigtrain.config.errors import DataError
+from bigtrain.data.audio_folder import SUFFIXES as SOUNDS
+from bigtrain.data.audio_folder import read_sounds, sound_names
+from bigtrain.data.pictures import SUFFIXES as PICTURES
+from bigtrain.data.pictures import picture_names, read_pictures
+from bigtrain.data.series_reader import read_new_series
+from bigtrain.data.sources import SUFFIXES as SOURCES
+from bigtrain.data.sources import read_sources
 from bigtrain.data.spec import Field, Spec
+from bigtrain.data.table_reader import read_table
+from bigtrain.data.text_reader import SUFFIXES as TEXTS
+from bigtrain.data.text_reader import is_classifier, read_texts
 from bigtrain.inference.readers import EXTRAS, arrays, check_input
 
 
@@ -22,6 +32,22 @@ def read_inputs(path: Path, spec: Spec) -> dict[str, np.ndarray]:
         DataError: for a file or a value that the model can't use, with the index of the first bad example.
     """
     check_input(path)
+    if spec.reader is not None and spec.reader.kind == "table":
+        return read_table(path, spec)
+    if spec.reader is not None and spec.reader.kind == "series":
+        return read_new_series(path, spec)
+    if spec.reader is not None and spec.reader.kind == "image" and is_raw(path, PICTURES):
+        return read_pictures(path, spec.reader, spec.inputs.shape)
+    if spec.reader is not None and spec.reader.kind == "audio" and is_raw(path, SOUNDS):
+        return read_sounds(path, spec.reader, spec.inputs.shape)
+    if path.is_dir():
+        raise DataError(path, "is a folder, and the model was not trained on files of pictures or sounds")
+    if path.suffix.lower() in SOUNDS:
+        raise DataError(path, "is a sound, and the model was not trained on sounds")
+    if is_classifier(spec) and path.suffix.lower() in TEXTS:
+        return read_texts(path, spec)
+    if spec.target_vocabulary is not None and spec.reader is not None and is_raw(path, SOURCES):
+        return read_sources(path, spec)
     if spec.inputs.kind == "tokens" and path.suffix.lower() == ".txt":
         found = {"inputs": _text(path, spec)}
     else:
@@ -39,6 +65,18 @@ def read_inputs(path: Path, spec: Spec) -> dict[str, np.ndarray]:
     checked = _tokens(path, spec.inputs, inputs, size) if size and spec.inputs.kind == "tokens" else None
     batch = {"inputs": _features(path, spec.inputs, inputs) if checked is None else checked}
     return batch | _extras(path, spec, found, batch["inputs"])
+
+
+def is_raw(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a path holds what a person brings, a folder or a file of these kinds, rather than arrays."""
+    return path.is_dir() or path.suffix.lower() in suffixes
+
+
+def names_of(path: Path, spec: Spec) -> np.ndarray | None:
+    """The names of a folder's files, in the order in which they are read; None for a single file."""
+    if not path.is_dir() or spec.reader is None:
+        return None
+    return np.array(picture_names(path) if spec.reader.kind == "image" else sound_names(path))
 
 
 def _text(path: Path, spec: Spec) -> np.ndarray:

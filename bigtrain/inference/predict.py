@@ -9,6 +9,7 @@ from bigtrain.config.errors import DataError
 from bigtrain.data.placement import prepare
 from bigtrain.inference.load import Trained
 from bigtrain.models.split import Parts
+from bigtrain.tasks.task import Writing
 
 BATCH = 256
 
@@ -35,4 +36,5 @@ def predict(trained: Trained, batch: dict[str, np.ndarray]) -> dict[str, np.ndar
         padded = {name: np.concatenate([values, np.repeat(values[-1:], short, 0)]) for name, values in piece.items()}
         found = jax.device_get(compiled((parts.params, parts.rest), padded))
         pieces.append({name: np.asarray(values)[: size - short] for name, values in found.items()})
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    whole = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    return task.texts(whole, trained.spec) if isinstance(task, Writing) else whole

@@ -13,7 +13,10 @@ import numpy as np
 from bigtrain.config.errors import DataError
 from bigtrain.data.spec import Field
 
-READS = (".npy", ".npz", ".csv", ".txt", ".png", ".jpg", ".jpeg")
+READS = (
+    ".npy", ".npz", ".csv", ".txt", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+    ".wav", ".wave", ".tsv", ".tab", ".jsonl", ".ndjson", ".data", ".dat", ".gz", ".parquet", ".pq", ".ts",
+)  # fmt: skip
 EXTRAS = ("lengths", "segments")
 _NAMES = ("inputs", "x", "X", "images", "data", "features", "x_test")
 _DAMAGE = (ValueError, OSError, EOFError, KeyError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile)
@@ -21,6 +24,8 @@ _DAMAGE = (ValueError, OSError, EOFError, KeyError, SyntaxError, struct.error, z
 
 def check_input(path: Path) -> None:
     """Refuses a file that can't be read whatever the model, before anything is loaded."""
+    if path.is_dir():  # of pictures or sounds, for a model that reads them
+        return
     if not path.is_file():
         raise DataError(path, "there is no such file")
     suffix = path.suffix.lower()

@@ -14,8 +14,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from bigtrain.models.batch_norm import BatchNorm
+
 Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "elu"]
 Norm = Literal["none", "layer", "batch", "rms"]
+
+STACKED = "stacked"
+"""The name, in a parameter's dotted path, of layers whose arrays are one: the first dim counts the layers."""
 
 
 class Hyperparameter(nnx.Variable[jax.Array]):
@@ -59,7 +64,7 @@ class Dropout(nnx.Module):
 
 def norm(name: str, features: int, *, rngs: nnx.Rngs) -> Callable[[jax.Array], jax.Array]:
     """A normalisation layer over the last dimension, or the identity for 'none'."""
-    layers = {"layer": nnx.LayerNorm, "batch": nnx.BatchNorm, "rms": nnx.RMSNorm}
+    layers = {"layer": nnx.LayerNorm, "batch": BatchNorm, "rms": nnx.RMSNorm}
     return layers[name](features, rngs=rngs) if name != "none" else _identity
 
 

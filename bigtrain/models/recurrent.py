@@ -75,6 +75,17 @@ class RecurrentLayer(nnx.Module):
             valid: steps that exist; elsewhere the state is carried over unchanged.
             segments: numbers the sequences packed into a row; the state restarts at zero where it changes.
         """
+        hidden, carry = self.read(inputs, valid=valid, segments=segments)
+        return hidden, carry[0]
+
+    def read(
+        self,
+        inputs: Float[Array, "B T D"],
+        *,
+        valid: Bool[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+    ) -> tuple[Float[Array, "B T H"], Carry]:
+        """As a call, with all of the state after the last step: of an LSTM the memory cells too."""
         projected = self.project(inputs).swapaxes(0, 1)  # [T, B, G]: scanned over the leading dimension
         starts = None if segments is None else _starts(segments, valid, self.reverse).T
         carry = self.initial(inputs.shape[0], inputs.dtype)
@@ -90,7 +101,7 @@ class RecurrentLayer(nnx.Module):
 
         over = (projected, None if valid is None else valid.T, starts)
         carry, hidden = jax.lax.scan(body, carry, over, reverse=self.reverse)
-        return hidden.swapaxes(0, 1), carry[0]
+        return hidden.swapaxes(0, 1), carry
 
 
 def _starts(segments: Int[Array, "B T"], valid: Bool[Array, "B T"] | None, reverse: bool) -> Bool[Array, "B T"]:

@@ -14,7 +14,7 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
 from bigtrain.models.layers import Dropout
-from bigtrain.models.outputs import output_size
+from bigtrain.models.outputs import check_extras, output_size
 from bigtrain.models.recurrent import Carry, Cell, RecurrentLayer
 
 Sequence = Float[Array, "B T *shape"] | Int[Array, "B T"]
@@ -57,6 +57,7 @@ class RNN(nnx.Module):
             raise ConfigError("model.bidirectional", "a language model must not read what it has to predict")
         labels = spec.targets.shape if spec.targets and spec.targets.kind == "label" and output == "last" else ()
         outputs = output_size(spec, "RNN", per_step=self.per_step or labels != ())
+        check_extras(spec, "RNN", takes=("lengths", "segments"))
         self.shape = (*labels, outputs) if labels else ()  # what the last state gives, if more than a vector
         self.embed = nnx.Embed(tokens, embedding, rngs=rngs) if tokens else None
         features = embedding if tokens else math.prod(spec.inputs.shape[1:])

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bigtrain.models.batch_norm import pooled
 from bigtrain.models.layers import Hyperparameter
 
 Arrays = dict[str, jax.Array]
+_STATISTICS = ("mean", "var", "count")  # of a batch norm, in the order that `pooled` takes them
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Recipe:
     names: tuple[tuple[str, ...], ...]  # of params, hyperparameters, random streams, rest
     fields: tuple[str, ...]  # the constructor's argument behind each hyperparameter
     streams: tuple[tuple[str, tuple[int, ...]], ...]  # type and shape: layers made by `nnx.vmap` have a stack of keys
+    norms: tuple[tuple[str, float], ...] = ()  # each batch norm's name, with its momentum
 
     def merge(self, parts: Parts, numbers: Mapping[str, Any], key: jax.Array, *, training: bool) -> nnx.Module:
         """The model as an object, in training or evaluation mode.
@@ -66,6 +69,20 @@ class Recipe:
         arrays = _flat(rest)
         return Parts(_flat(params), {name: arrays[name] for name in self.names[3]})
 
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The names in `rest` that are statistics of a batch."""
+        return tuple(f"{norm}{part}" for norm, _ in self.norms for part in _STATISTICS)
+
+    def pooled(self, measured: Arrays) -> Arrays:
+        """The statistics of a whole batch, from those of its microbatches [A, …], which all started from the same."""
+        found: Arrays = {}
+        for norm, momentum in self.norms:
+            names = [f"{norm}{part}" for part in _STATISTICS]
+            values = pooled(*(measured[name] for name in names), momentum=momentum)
+            found |= dict(zip(names, values, strict=True))
+        return found
+
     @staticmethod
     def _stream(key: jax.Array, index: int, kind: str, shape: tuple[int, ...]) -> jax.Array:
         if kind == "RngCount":
@@ -82,7 +99,12 @@ def split(model: nnx.Module) -> tuple[Recipe, Parts]:
     treedefs = tuple(jax.tree.structure(state) for state in states)
     fields = tuple(variable.field for _, variable in flat[1])
     streams = tuple((type(variable).__name__, variable.get_value().shape) for _, variable in flat[2])
-    return Recipe(graphdef, treedefs, names, fields, streams), Parts(_flat(states[0]), _flat(states[3]))  # type: ignore[arg-type]
+    norms = tuple(
+        (_dotted(path).removesuffix("count"), variable.momentum)
+        for path, variable in flat[3]
+        if "momentum" in variable.get_metadata()
+    )
+    return Recipe(graphdef, treedefs, names, fields, streams, norms), Parts(_flat(states[0]), _flat(states[3]))  # type: ignore[arg-type]
 
 
 def _flat(state: nnx.State) -> Arrays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
+from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,52 @@ from bigtrain.config.values import NonNegativeFloat, PositiveInt
 from bigtrain.data.spec import Spec
 from bigtrain.models import layers
 from bigtrain.models.outputs import check_extras
+
+Likelihood = Literal["bernoulli", "gaussian"]
+
+
+class Coder(Protocol):
+    """What the answer of an autoencoder is made of."""
+
+    beta: layers.Hyperparameter
+    stream: nnx.RngStream
+    log_variance: nnx.Param[jax.Array] | None
+
+    def encode(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log variance of q(z|x)."""
+        ...
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """Logits (bernoulli) or means (gaussian) of p(x|z)."""
+        ...
+
+
+def answer(model: Coder, inputs: Float[Array, "B *shape"]) -> dict[str, jax.Array]:
+    """What an autoencoder gives the task: one code drawn and decoded, and the parameters of its distributions."""
+    mean, log_variance = model.encode(inputs)
+    noise = jax.random.normal(model.stream(), mean.shape, jnp.float32).astype(mean.dtype)
+    result = {
+        "outputs": model.decode(mean + jnp.exp(0.5 * log_variance) * noise),
+        "mean": mean,
+        "log_variance": log_variance,
+        "beta": model.beta[...],
+    }
+    if model.log_variance is not None:
+        result["output_log_variance"] = model.log_variance[...]
+    return result
+
+
+def check_readable(spec: Spec, model: str, likelihood: Likelihood) -> None:
+    """Refuses data that isn't real values, or lies where the likelihood gives no density."""
+    if spec.inputs.kind != "features":
+        raise ConfigError("model", f"{model} reads real values, and data {spec.name!r} has {spec.inputs.kind}")
+    check_extras(spec, model)
+    low, high = spec.inputs.low, spec.inputs.high
+    if likelihood == "bernoulli" and low is not None and high is not None and (low < 0 or high > 1):
+        problem = (
+            f"bernoulli needs inputs within [0, 1], and those of data {spec.name!r} lie within [{low:g}, {high:g}]"
+        )
+        raise ConfigError("model.likelihood", problem, hint="set model.likelihood=gaussian")
 
 
 class VAE(nnx.Module):
@@ -30,7 +76,7 @@ class VAE(nnx.Module):
         widths: tuple[PositiveInt, ...] = (256,),
         latent: PositiveInt = 16,
         beta: NonNegativeFloat = 1.0,
-        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        likelihood: Likelihood = "bernoulli",
         activation: layers.Activation = "relu",
         rngs: nnx.Rngs,
     ) -> None:
@@ -45,15 +91,7 @@ class VAE(nnx.Module):
             activation: the function after each hidden layer.
             rngs: random streams for the initial values and for the code's noise.
         """
-        if spec.inputs.kind != "features":
-            raise ConfigError("model", f"VAE reads real values, and data {spec.name!r} has {spec.inputs.kind}")
-        check_extras(spec, "VAE")
-        low, high = spec.inputs.low, spec.inputs.high
-        if likelihood == "bernoulli" and low is not None and high is not None and (low < 0 or high > 1):
-            problem = (
-                f"bernoulli needs inputs within [0, 1], and those of data {spec.name!r} lie within [{low:g}, {high:g}]"
-            )
-            raise ConfigError("model.likelihood", problem, hint="set model.likelihood=gaussian")
+        check_readable(spec, "VAE", likelihood)
         self.shape = tuple(spec.inputs.shape)
         size = math.prod(self.shape)
         self.activation, self.latent, self.likelihood = activation, latent, likelihood
@@ -72,17 +110,7 @@ class VAE(nnx.Module):
             outputs [B, *shape]: logits (bernoulli) or means (gaussian); mean, log_variance [B, Z] of the code;
             beta []: the weight of the KL term; output_log_variance [] where the likelihood is gaussian.
         """
-        mean, log_variance = self.encode(inputs)
-        noise = jax.random.normal(self.stream(), mean.shape, jnp.float32).astype(mean.dtype)
-        result = {
-            "outputs": self.decode(mean + jnp.exp(0.5 * log_variance) * noise),
-            "mean": mean,
-            "log_variance": log_variance,
-            "beta": self.beta[...],
-        }
-        if self.log_variance is not None:
-            result["output_log_variance"] = self.log_variance[...]
-        return result
+        return answer(self, inputs)
 
     def encode(self, inputs: Float[Array, "B *shape"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
         """Mean and log variance of q(z|x)."""

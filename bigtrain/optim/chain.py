@@ -11,12 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers
 
 from bigtrain.config import numbers as config_numbers
 from bigtrain.config.build import build
 from bigtrain.config.check import Node
 from bigtrain.config.errors import ConfigError, did_you_mean
 from bigtrain.config.trust import Trust
+from bigtrain.models.layers import STACKED
 from bigtrain.optim.schedule import Shape
 
 Numbers = Mapping[str, Any]
@@ -53,7 +55,7 @@ class Chain:
             node = dataclasses.replace(
                 node, arguments={**node.arguments, "learning_rate": lambda count: rate * shape(count)}
             )
-        rule = build(node, self.trusted, mask=decays, weight_decay_mask=decays)
+        rule = build(node, self.trusted, mask=decays, weight_decay_mask=decays, muon_weight_dimension_numbers=matrices)
         if not isinstance(rule, optax.GradientTransformation):
             raise ConfigError("optimizer._target_", f"{node.callee.target!r} made no Optax transformation")
         if self.clip:
@@ -123,5 +125,20 @@ def decays(params: Mapping[str, jax.Array]) -> dict[str, bool]:
 
     A tree map, because a rule that splits the parameters (muon, freezing) leaves an empty node where one isn't its own.
     """
-    mask: dict[str, bool] = jax.tree.map(lambda value: value.ndim >= 2, dict(params))
+    mask: dict[str, bool] = jax.tree_util.tree_map_with_path(lambda path, value: _rank(path, value) >= 2, dict(params))
     return mask
+
+
+def matrices(params: Mapping[str, jax.Array]) -> dict[str, MuonDimensionNumbers | None]:
+    """The two dims of each matrix, for muon, which leaves all else to Adam; those of stacked layers one by one."""
+
+    def dims(path: tuple[Any, ...], value: jax.Array) -> MuonDimensionNumbers | None:
+        return MuonDimensionNumbers(value.ndim - 2, value.ndim - 1) if _rank(path, value) == 2 else None
+
+    found: dict[str, MuonDimensionNumbers | None] = jax.tree_util.tree_map_with_path(dims, dict(params))
+    return found
+
+
+def _rank(path: tuple[Any, ...], value: jax.Array) -> int:
+    """The dims of a parameter, without that which numbers the layers of a stack."""
+    return value.ndim - (STACKED in str(path[-1].key).split("."))

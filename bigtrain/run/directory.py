@@ -27,8 +27,8 @@ import yaml
 from bigtrain.config.errors import InputError, nearest
 
 EXTENDABLE = (
-    "steps", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "steps_per_dispatch",
-    "compilation_cache", "checkpoint", "loggers", "plugins", "mesh",
+    "steps", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers", "steps_per_dispatch",
+    "compilation_cache", "checkpoint", "early_stopping", "loggers", "plugins", "mesh",
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
@@ -177,6 +177,8 @@ def _unwritable(path: Path, reason: str) -> InputError:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Dotted paths whose values differ, except for the extendable ones."""
     left, right = dict(_flat(before)), dict(_flat(now))
+    if left.keys() == right.keys():  # a table has no order, but augmentations are applied in theirs
+        left["augment"], right["augment"] = (list(values.get("augment") or {}) for values in (before, now))
     return [
         (path, left.get(path), right.get(path))
         for path in dict.fromkeys([*left, *right])

@@ -15,7 +15,12 @@ from bigtrain.tasks.task import Batch, Elements, call, weights_like
 
 def elements(model: Any, batch: Batch, smoothing: float) -> Elements:
     """Losses [B] or [B, T] in nats, and the accuracy: how often the largest logit is the target's."""
-    logits = call(model, batch).astype(jnp.float32)
+    return of_logits(call(model, batch), batch, smoothing)
+
+
+def of_logits(logits: Float[Array, "*lead V"], batch: Batch, smoothing: float) -> Elements:
+    """The same, of logits that are there already."""
+    logits = logits.astype(jnp.float32)
     targets = batch["targets"].astype(jnp.int32)
     losses = smoothed(logits, targets, smoothing)
     if "mixed_targets" in batch:  # of the examples that augmentation mixed in, with share 1 - mix

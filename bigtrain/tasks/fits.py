@@ -7,6 +7,7 @@ from bigtrain.data.spec import Spec
 from bigtrain.tasks.language_modeling import LanguageModeling
 from bigtrain.tasks.task import Task
 
+_MODELS = {"elbo": "model=vae", "seq2seq": "model=seq2seq"}
 _WORDS = {"label": "class labels", "real": "real targets", "tokens": "tokens to predict"}
 
 
@@ -15,7 +16,8 @@ def check_fits(task: Task, spec: Spec, objective: str | None) -> None:
     name = type(task).__name__
     needed = getattr(task, "objective", None)
     if needed is not None and needed != objective:
-        raise ConfigError("task", f"{name} needs a model trained on the {needed}", hint="use model=vae, or task=auto")
+        hint = f"use {_MODELS.get(needed, 'another model')}, or task=auto"
+        raise ConfigError("task", f"{name} needs a model trained on the {needed}", hint=hint)
     if needed is None and objective is not None:
         raise ConfigError(
             "task", f"{name} can't train a model whose objective is the {objective}", hint="use task=auto"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bigtrain.config.errors import InputError
 from bigtrain.config.values import Rate
 from bigtrain.data.spec import Spec
 from bigtrain.tasks import cross_entropy
+from bigtrain.tasks.sampling import Draw, Prompts, fitting, generate
 from bigtrain.tasks.task import Batch, Elements, call
 
 
@@ -45,43 +48,40 @@ class LanguageModeling:
         *,
         length: int = 200,
         temperature: float = 1.0,
-        prompt: jax.Array | None = None,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        prompts: Sequence[Any] | np.ndarray | jax.Array | None = None,
+        shorten: bool = False,
     ) -> jax.Array:
-        """Tokens [N, P + length]: the prompt [P], and what the model says comes next.
+        """Tokens [N, P + length]: what the model says comes after each prompt; [N, length] if it began with the end.
+
+        A row that came to the vocabulary's end token is filled with it.
 
         Args:
             model: has `initial(batch, length)`, the state before the first of up to `length` tokens, and
                 `step(carry, tokens [B]) -> carry, logits [B, V]`.
             spec: the data, for its vocabulary.
             key: fixes the draw.
-            number: how many texts.
+            number: how many texts, of each prompt.
             length: new tokens in each.
             temperature: divides the logits; 0 takes the likeliest token.
-            prompt: tokens to begin with; without one, a random token of the vocabulary.
+            top_k: draws from the k likeliest tokens alone; 0 is all of them.
+            top_p: draws from the fewest tokens that together have this probability (Holtzman et al. 2020).
+            prompts: the tokens of each, [N, P] or of unequal lengths, where P is the longest's. Without any, a text
+                begins with a random token of the vocabulary, or after the end token where there is one.
+            shorten: where the model's context is too short for `length`, write as many as fit.
         """
         if not hasattr(model, "step"):
             raise InputError(f"{type(model).__name__} can't generate: it has no step(carry, tokens)")
+        end = spec.vocabulary.end if spec.vocabulary else None
         first_key, key = jax.random.split(key)
-        if prompt is None:
-            first = jax.random.randint(first_key, (number, 1), 0, len(spec.vocabulary or ()))
+        if prompts is not None:
+            given = Prompts.of(prompts, number)
+        elif end is not None:
+            given = Prompts(jnp.full((number, 1), end, jnp.int32), (1,) * number)
         else:
-            first = jnp.broadcast_to(prompt.astype(jnp.int32), (number, len(prompt)))
-
-        def read(carry: Any, tokens: jax.Array) -> tuple[Any, None]:
-            return model.step(carry, tokens)[0], None
-
-        def write(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
-            state, tokens = carry
-            state, logits = model.step(state, tokens)
-            chosen = _drawn(key, logits.astype(jnp.float32), temperature)
-            return (state, chosen), chosen
-
-        state, _ = jax.lax.scan(read, model.initial(number, first.shape[1] + length), first.T[:-1])
-        _, new = jax.lax.scan(write, (state, first[:, -1]), jax.random.split(key, length))
-        return jnp.concatenate([first, new.T], axis=1)
-
-
-def _drawn(key: jax.Array, logits: jax.Array, temperature: float) -> jax.Array:
-    if temperature == 0:
-        return jnp.argmax(logits, axis=-1)
-    return jax.random.categorical(key, logits / temperature)
+            first = jax.random.randint(first_key, (number, 1), 0, len(spec.vocabulary or ()))
+            given = Prompts(first, (1,) * number)
+        length = fitting(model, given.tokens.shape[1], length, shorten=shorten)
+        found = generate(model, given, length, Draw(temperature, top_k, top_p), key, end)
+        return found[:, 1:] if prompts is None and end is not None else found

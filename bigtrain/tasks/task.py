@@ -60,6 +60,23 @@ class Generative(Protocol):
         ...
 
 
+@runtime_checkable
+class Writing(Protocol):
+    """A task whose answers are texts, judged on the host for a split as a whole."""
+
+    def texts(self, found: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
+        """What `predict` gave, with its tokens as an array of strings: `prediction` [N]."""
+        ...
+
+    def references(self, examples: Mapping[str, Any], spec: Spec) -> list[list[str]]:
+        """The texts that are right, for each of the examples."""
+        ...
+
+    def corpus(self, found: Mapping[str, Any], examples: Mapping[str, Any], spec: Spec) -> dict[str, float]:
+        """Scores of all predictions together: NaN for one that needs a package which isn't installed."""
+        ...
+
+
 def call(model: Any, batch: Batch) -> Any:
     """The model's outputs for a batch, with the lengths, segments and categories where the data has them.
 
@@ -75,12 +92,16 @@ def call(model: Any, batch: Batch) -> Any:
 
 
 def weights_like(batch: Batch, losses: jax.Array) -> jax.Array:
-    """The weight of each loss: the example's weight, and 0 beyond a sequence's length."""
+    """The weight of each loss: the example's weight, and 0 beyond a sequence's length.
+
+    Where targets are sequences of their own length, losses of steps are of theirs.
+    """
     weights = jnp.ones(losses.shape, jnp.float32)
     if "weights" in batch:
         weights = weights * _aligned(batch["weights"], losses.ndim)
-    if losses.ndim > 1 and "lengths" in batch:
-        weights = weights * (jnp.arange(losses.shape[1]) < batch["lengths"][:, None])
+    lengths = batch.get("target_lengths", batch.get("lengths"))
+    if losses.ndim > 1 and lengths is not None:
+        weights = weights * (jnp.arange(losses.shape[1]) < lengths[:, None])
     return weights
 
 

@@ -72,9 +72,12 @@ class Scorer:
     def __call__(self, state: TrainState) -> dict[str, float]:
         """The mean of the loss and of every metric over the split."""
         sums: dict[str, np.ndarray] = {}
+        roots: set[str] = set()
         chunks = self._kept if self._kept is not None else ahead(self.batching.chunks(self.source), 1)
         for feed, weights, number in chunks:
             found = jax.device_get(self.program.evaluate(state, feed, weights, number, self.numbers))  # blocks
             for name, mean in found.items():
+                roots |= {name} if mean.root else set()
                 sums[name] = sums.get(name, np.zeros(2)) + np.array([mean.total, mean.weight], np.float64)
-        return {name: float(total / weight) for name, (total, weight) in sums.items()}
+        means = {name: float(total / weight) for name, (total, weight) in sums.items()}
+        return means | {name: math.sqrt(means[name]) for name in roots}

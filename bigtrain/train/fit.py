@@ -22,11 +22,13 @@ from bigtrain.run.history import History, read_lines
 from bigtrain.tasks.task import Generative
 from bigtrain.tracking.logger import Logger
 from bigtrain.train import hooks, interrupt
+from bigtrain.train.corpus import Writer, installed, writes
+from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.loop import train
 from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import Prepared
-from bigtrain.train.show import Drawing, ShowImages, ShowText
+from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.state import TrainState
 
 if TYPE_CHECKING:  # it arrives as an object: training names no tracker
@@ -40,6 +42,7 @@ class Start:
     state: TrainState
     step: int
     window: dict[str, list[float]]
+    waiting: dict[str, Any]  # what early stopping has counted
 
 
 def fit(ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console) -> dict[str, Any]:
@@ -60,10 +63,15 @@ def fit(ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirecto
         parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested)
         console.begin(start.step, ready.lengths.steps)
         pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
-        position = {"start": start.step, "steps": ready.lengths.steps}
+        decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
+        ended = decided and (directory.result() or {}).get("steps") != start.step
+        position = {"start": start.step, "steps": start.step if ended else ready.lengths.steps}
         state = train(ready.program, ready.placement, parts, start.state, numbers, pace=pace, **position)
     pictures.curves(directory.path / "curves.png", history.lines)
-    return finish(ready, state, numbers, checkpoints, directory, time.perf_counter() - begun)
+    result = finish(ready, state, numbers, checkpoints, directory, time.perf_counter() - begun)
+    for note in result.get("notes", ()):
+        console.say(f"note: {note}", style="yellow")
+    return result
 
 
 def open_loggers(
@@ -81,10 +89,10 @@ def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:
     """The newest checkpoint, or a fresh state."""
     steps = checkpoints.steps()
     if not steps:
-        return Start(ready.program.init(numbers), 0, {})
+        return Start(ready.program.init(numbers), 0, {}, {})
     meta = checkpoints.meta(steps[-1])
     fields = checkpoints.restore(steps[-1], ready.program.abstract.as_dict())
-    return Start(TrainState(**fields), steps[-1], meta.get("window") or {})
+    return Start(TrainState(**fields), steps[-1], meta.get("window") or {}, meta.get("early_stopping") or {})
 
 
 def assemble(
@@ -103,29 +111,40 @@ def assemble(
     log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
     scores: dict[int, dict[str, float]] = {}
     parts: list[hooks.Hook] = [hooks.Progress(lengths.steps, console.advance), log]
+    save = hooks.Save(lengths.save_every, checkpoints, scores, log, dict(start.waiting))
     validation = ready.dataset.splits.get("validation")
     if validation is not None:
         scorer = Scorer(ready.program, ready.batching, validation, numbers)
         parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
+        watched = (run.early_stopping, run.checkpoint.monitor, checkpoints.mode)
+        parts.append(EarlyStopping(lengths.eval_every, *watched, scores, save.save, save.waiting))
     show = shown(ready, directory, console)
     if show is not None:
         parts.append(hooks.Show(lengths.eval_every, show, log))
-    save = hooks.Save(lengths.save_every, checkpoints, scores, log)
     if run.checkpoint.best:
         parts.append(hooks.SaveBest(lengths.eval_every, save))
     return [*parts, save, hooks.Interrupt(lengths.steps, requested, save.save)]
 
 
-def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowText | ShowImages | None:
+def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowText | ShowImages | ShowWritten | None:
     """What makes the samples of the run visible; None for a model that makes none."""
     made, spec = ready.program.definition, ready.dataset.spec
     task = made.make_task(ready.values)
+    if writes(task):
+        return ShowWritten(writer(ready, SHOWN), ready.dataset, directory.path / "answers", console.say)
     if not isinstance(task, Generative) or not (spec.vocabulary or pictures.drawable(spec.inputs.shape)):
         return None
     fields = {field: ready.values[f"model.{field}"] for field in ready.program.recipe.fields}
     drawing = Drawing(made, ready.program.recipe, task, fields, ready.run.seed)
     folder = directory.path / "samples"
     return ShowText(drawing, folder, console.say) if spec.vocabulary else ShowImages(drawing, ready.dataset, folder)
+
+
+def writer(ready: Prepared, size: int) -> Writer:
+    """What the run's model writes, in batches of `size`, or as many more as the devices share evenly."""
+    ways = ready.rules.ways("batch")
+    size = -(-size // ways) * ways
+    return Writer(ready.program.definition, ready.program.recipe, ready.values, ready.rules, size)
 
 
 def finish(
@@ -137,15 +156,27 @@ def finish(
         for split, source in ready.dataset.splits.items()
         if split != "train"
     }
-    best = checkpoints.best()
+    notes: list[str] = []
+    if writes(ready.program.definition.make_task(ready.values)):
+        written = writer(ready, ready.batching.batch_size)
+        for split, means in scores.items():
+            found, notes = installed(written.scores(state, ready.dataset.splits[split]))
+            means |= found
+    best, step = checkpoints.best(), int(state.step)
+    stopped = None
+    if step < ready.lengths.steps:
+        waited = checkpoints.meta(step)["early_stopping"]["evaluations"]
+        stopped = {"step": step, "of": ready.lengths.steps, "evaluations": waited}
     result = {
         "run_dir": str(directory.path),
-        "steps": ready.lengths.steps,
+        "steps": step,
+        "stopped_early": stopped,
         **scores,
         "best": {"step": best.step, ready.run.checkpoint.monitor: best.score} if best else None,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "seconds": round(seconds, 3),
         "compile_seconds": round(ready.compile_seconds, 3),
+        **({"notes": notes} if notes else {}),
     }
     directory.write("result.json", json.dumps(result, indent=1))
     return result

@@ -29,8 +29,8 @@ class Hook(Protocol):
         """Sees every dispatch: its metrics, still on the device, and the state after it."""
         ...
 
-    def __call__(self, step: int, state: TrainState) -> None:
-        """Acts after `step` steps; the state may be read, and must not be kept."""
+    def __call__(self, step: int, state: TrainState) -> bool | None:
+        """Acts after `step` steps; the state may be read, and must not be kept. True ends the run here."""
         ...
 
 
@@ -49,6 +49,7 @@ class Window:
     """
 
     sums: dict[str, list[float]] = field(default_factory=dict)
+    roots: set[str] = field(default_factory=set)  # metrics of which the root of the mean is reported
     pending: list[tuple[Dispatch, dict[str, Mean]]] = field(default_factory=list)
 
     def drain(self) -> None:
@@ -60,6 +61,8 @@ class Window:
                 first = dispatch.step + int(np.argmin(np.isfinite(losses))) + 1
                 raise diverged(first)
             for name, mean in host.items():
+                if mean.root:
+                    self.roots.add(name)
                 entry = self.sums.setdefault(name, [0.0, 0.0])
                 for at, values in enumerate((mean.total, mean.weight)):
                     for value in values[: dispatch.number].tolist():
@@ -69,6 +72,7 @@ class Window:
     def means(self) -> dict[str, float]:
         """The weighted means, and an empty window."""
         means = {name: total / weight for name, (total, weight) in self.sums.items() if weight}
+        means |= {name: math.sqrt(means[name]) for name in self.roots & means.keys()}
         self.sums.clear()
         return means
 
@@ -172,6 +176,7 @@ class Save(Silent):
     checkpoints: Checkpoints
     scores: Mapping[int, dict[str, float]]
     log: Log
+    waiting: dict[str, Any] = field(default_factory=dict)  # what early stopping has counted
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Saves."""
@@ -185,6 +190,7 @@ class Save(Silent):
         if not is_finite(state.as_dict()):  # blocks on the device
             raise diverged(step)
         meta: dict[str, Any] = {"scores": self.scores.get(step), "window": self.log.window.sums}
+        meta["early_stopping"] = dict(self.waiting)
         self.checkpoints.save(step, state.as_dict(), meta)
         self.log.leave_out(begun)
 

@@ -30,7 +30,7 @@ def train(
     steps: int,
     pace: Pace,
 ) -> TrainState:
-    """Trains from step `start` to step `steps` and returns the final state.
+    """Trains from step `start` to step `steps`, or until a hook ends the run, and returns the final state.
 
     Args:
         program: the compiled steps.
@@ -45,12 +45,14 @@ def train(
     for dispatch, feed in placement.feeds(dispatches(start, steps, hooks, pace)):
         state, metrics = program.advance(state, feed, dispatch.number, numbers)
         pace.launched(dispatch, metrics)  # waits for the dispatch before this one, so the device always has work
-        done = dispatch.step + dispatch.number
+        done, ended = dispatch.step + dispatch.number, False
         for hook in hooks:
             hook.record(dispatch, metrics, state)
             if done % hook.every == 0 or done == steps:
-                hook(done, state)
+                ended = bool(hook(done, state)) or ended
                 pace.interrupted()
+        if ended:  # early stopping: further training doesn't pay
+            break
     jax.block_until_ready(state)  # the clock stops when the device does
     return state
 

@@ -126,12 +126,13 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     lengths, to_steps = converter(run, len(source))
     order = Order(len(source), run.batch_size, run.seed)
     capacity = None if run.steps_per_dispatch == "auto" else int(run.steps_per_dispatch)
-    placement, reason = choose(source, dataset.spec, order, rules, placement=run.placement, capacity=capacity)
+    how = {"placement": run.placement, "capacity": capacity, "workers": run.data_workers}
+    placement, reason = choose(source, dataset.spec, order, rules, **how)
     made = definition(checked, trusted, dataset)
     values = numbers(checked, made, lengths, to_steps)
     task = made.make_task(values)
     check_fits(task, dataset.spec, made.objective)
-    _check_monitor(run, task)
+    _check_monitor(run, task, dataset)
     made.chain.check_freeze(list(made.recipe()[1].params))
     batching = batching_for(run, dataset, rules)
     before, started = cache.COUNT.copy(), time.perf_counter()
@@ -150,8 +151,11 @@ def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | 
     return Batching.of(dataset.spec, rules, size, largest)
 
 
-def _check_monitor(run: RunConfig, task: Task) -> None:
+def _check_monitor(run: RunConfig, task: Task, dataset: Dataset) -> None:
     """Refuses to look for the best value of a metric that the task doesn't report; one may keep its names to itself."""
+    if run.early_stopping.patience is not None and "validation" not in dataset.splits:
+        hint = "hold some examples out: data.validation=0.1"
+        raise ConfigError("early_stopping.patience", f"data {dataset.spec.name!r} has no validation split", hint=hint)
     name, reported = run.checkpoint.monitor, getattr(task, "metrics", None)
     metrics = ("loss", *(reported or ()))
     if reported is not None and name not in metrics:

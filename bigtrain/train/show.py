@@ -15,12 +15,14 @@ from bigtrain.data.spec import Dataset, Spec
 from bigtrain.models.split import Parts, Recipe
 from bigtrain.run import pictures
 from bigtrain.tasks.task import Generative, Task
+from bigtrain.train.corpus import Writer
 from bigtrain.train.program import Definition
 from bigtrain.train.state import TrainState
 
 SHOWN = 16  # images of a grid; a text is shown alone
+WRITTEN, WIDE = 3, 77  # answers of a model that writes, and symbols of each, on the terminal
 LINE = 69  # symbols of it on the terminal, one line of 80 columns; all of it is in the file
-TEXT = {"number": 1, "length": 160, "temperature": 0.8}
+TEXT = {"number": 1, "length": 160, "temperature": 0.8, "shorten": True}
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,36 @@ class ShowText:
         (self.folder / f"step-{step:06d}.txt").write_text(text, encoding="utf-8")
         shown = "".join(symbol if symbol.isprintable() else "\ufffd" for symbol in " ".join(text.split()))
         self.say(f"  sample: {shown[:LINE]}", style="dim")
+
+
+@dataclass
+class ShowWritten:
+    """Prints what the model writes for a few examples, and writes more of them to `answers/step-N.txt`."""
+
+    writer: Writer
+    dataset: Dataset
+    folder: Path
+    say: Callable[..., None]
+    _examples: dict[str, np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        splits = self.dataset.splits
+        source = splits.get("validation") or splits.get("test") or splits["train"]
+        self._examples = source[np.arange(min(SHOWN, len(source)))]
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Shows sources, what the model makes of them after `step` steps, and whether it is right."""
+        examples, spec, task = self._examples, self.writer.spec, self.writer.task
+        found = task.texts(self.writer(state, examples), spec)["prediction"].tolist()
+        lines = []
+        for row, (text, right) in enumerate(zip(found, task.references(examples, spec), strict=True)):
+            source = spec.vocabulary.decode(examples["inputs"][row][: examples["lengths"][row]])
+            lines.append(f"{source} → {text} " + ("✓" if text in right else f"✗ ({right[0]})"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"step-{step:06d}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for line in lines[:WRITTEN]:
+            shown = "".join(symbol if symbol.isprintable() else "\ufffd" for symbol in line)
+            self.say(f"  {shown if len(shown) <= WIDE else shown[: WIDE - 1] + '…'}", style="dim")
 
 
 @dataclass

@@ -81,7 +81,7 @@ def mean_gradient(
         return grads, new_rest, metrics
 
     def pieces(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
-        grads, rest, metrics = _accumulated(microbatch, accumulate)(params, rest, batch, key)
+        grads, rest, metrics = _accumulated(microbatch, accumulate, recipe)(params, rest, batch, key)
         scale = _inverse(metrics["loss"].weight)
         return jax.tree.map(lambda leaf: leaf * scale, grads), rest, metrics
 
@@ -93,26 +93,30 @@ def _inverse(weight: jax.Array) -> jax.Array:
     return 1.0 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
 
 
-def _accumulated(microbatch: Gradient, number: int) -> Gradient:
+def _accumulated(microbatch: Gradient, number: int, recipe: Recipe) -> Gradient:
     """The sums of `microbatch` over strided microbatches.
 
     Strided (example i goes to microbatch i mod A), because a contiguous cut of a batch that is split over devices
-    would move every example to another device.
+    would move every example to another device. Statistics of the batch start from the same values in each microbatch
+    and are put together at the end; whatever else is in `rest` goes from one microbatch to the next.
     """
 
     def gradient(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
         pieces = jax.tree.map(lambda x: x.reshape(x.shape[0] // number, number, *x.shape[1:]).swapaxes(0, 1), batch)
+        before = {name: rest[name] for name in recipe.statistics}
 
-        def body(carry: tuple[Any, Arrays], xs: tuple[jax.Array, Batch]) -> tuple[tuple[Any, Arrays], None]:
-            sums, rest = carry
+        def body(carry: tuple[Any, Arrays], xs: tuple[jax.Array, Batch]) -> tuple[tuple[Any, Arrays], Arrays]:
+            sums, passed = carry
             index, piece = xs
-            grads, rest, metrics = microbatch(params, rest, piece, jax.random.fold_in(key, index))
-            return (jax.tree.map(jnp.add, sums, (grads, metrics)), rest), None
+            grads, after, metrics = microbatch(params, passed | before, piece, jax.random.fold_in(key, index))
+            measured = {name: after.pop(name) for name in before}
+            return (jax.tree.map(jnp.add, sums, (grads, metrics)), after), measured
 
         shapes = jax.eval_shape(microbatch, params, rest, jax.tree.map(lambda x: x[0], pieces), key)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (shapes[0], shapes[2]))
-        ((grads, metrics), rest), _ = jax.lax.scan(body, (zeros, rest), (jnp.arange(number), pieces))
-        return grads, rest, metrics
+        passed = {name: value for name, value in rest.items() if name not in before}
+        ((grads, metrics), passed), measured = jax.lax.scan(body, (zeros, passed), (jnp.arange(number), pieces))
+        return grads, passed | recipe.pooled(measured), metrics
 
     return gradient
 

@@ -65,8 +65,8 @@ data.inputs: 'other' is not in few.npz
   allowed: inputs, targets
 """,
     "data=text model=mlp": """\
-model: MLP reads real values, and data 'text' has tokens
-  model=rnn reads tokens
+model: MLP gives one answer an example, and data 'text' has tokens of shape [64]
+  model=rnn gives one at each step
 """,
     "data=npz data.path=bare.npz task=classification batch_size=8": """\
 model: MLP needs targets, and data 'bare' has none

@@ -17,8 +17,8 @@ from bigtrain.config.errors import ConfigError
     ("words", "offered"),
     [
         (["fi"], ["fit"]),
-        (["fit", "model="], ["model=mlp", "model=rnn", "model=vae"]),
-        (["fit", "model=v"], ["model=vae"]),
+        (["fit", "schedule=c"], ["schedule=constant", "schedule=cosine"]),
+        (["fit", "model=ml"], ["model=mlp"]),
         (["fit", "model=rnn", "model.ce"], ["model.cell="]),
         (["fit", "model=rnn", "model.cell="], ["model.cell=gru", "model.cell=lstm", "model.cell=simple"]),
         (["fit", "model=vae", "model.wid"], ["model.widths="]),
@@ -31,6 +31,12 @@ from bigtrain.config.errors import ConfigError
         (["configs", "sched"], ["schedule"]),
         (["configs", "schedule", "w"], ["wsd"]),
         (["completion", ""], ["bash", "fish", "zsh"]),
+        (["data", ""], ["--help", "inspect", "tokenize"]),
+        (["data", "inspect", "dig"], ["digits"]),
+        (["data", "inspect", "text", "data.le"], ["data.length=", "data.level="]),
+        (["data", "inspect", "text", "data.level=b"], ["data.level=bytes"]),
+        (["data", "inspect", "--js"], ["--json"]),
+        (["data", "tokenize", "--method", "u"], ["unigram"]),
     ],
 )
 def test_offered(words: list[str], offered: list[str]) -> None:
@@ -58,7 +64,9 @@ def test_options_are_those_of_the_commands() -> None:
 
     from bigtrain.cli.app import app
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    for name in [name for name, verb in commands.items() if hasattr(verb, "commands")]:  # a group of verbs
+        commands |= {f"{name} {under}": verb for under, verb in commands.pop(name).commands.items()}
     for verb, command in commands.items():
         known = {name for option in command.params for name in option.opts if name.startswith("--")}
         assert {*complete.OPTIONS[verb]} - {"--help"} == known, verb

@@ -20,8 +20,17 @@ FAMILIES = {
     "mlp": ("model=mlp", "model.dropout=0.1", "model.norm=batch"),
     "rnn": ("model=rnn", "model.width=16", "model.dropout=0.1"),
     "gru_text": ("model=rnn", "model.cell=gru", "model.width=16", "data=text", "data.length=16"),
+    "gpt_text": (
+        "model=transformer", "model.layers=2", "model.width=16", "model.heads=2", "model.kv_heads=1",
+        "model.scan_layers=true", "model.dropout=0.1", "data=text", "data.length=16",
+    ),
     "vae": ("model=vae", "model.widths=[32]", "model.latent=4"),
-}
+    "seq2seq": (
+        "model=seq2seq", "model.width=8", "model.embedding=8", "model.dropout=0.1", "data=arithmetic",
+        "data.examples=200",
+    ),
+    "cnn": ("model=cnn", "model.stages=[{channels:4,pool:2},{channels:4,block:basic}]", "model.head=[8]"),
+}  # fmt: skip
 SHORT = ("steps=20", "batch_size=16", "log_every=1", "eval_every=10", "checkpoint.every=10", "ema=0.9", "clip_norm=1.0")
 
 
@@ -51,6 +60,15 @@ def test_accumulated_equals_whole(model: tuple[str, ...], tmp_path: Path) -> Non
     run_fit(tmp_path / "whole", *model, *SHORT)
     run_fit(tmp_path / "pieces", *model, *SHORT, "accumulate=4")
     np.testing.assert_allclose(losses_of(tmp_path / "pieces"), losses_of(tmp_path / "whole"), rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_scanned_layers_equal_separate_ones(optimizer: str, tmp_path: Path) -> None:
+    """Weight decay and the choice of matrices see each layer of a stack as they see a layer by itself."""
+    family = [*FAMILIES["gpt_text"], "~model.dropout", f"optimizer={optimizer}", "optimizer.weight_decay=0.5"]
+    run_fit(tmp_path / "scanned", *family, *SHORT)
+    run_fit(tmp_path / "separate", *family, *SHORT, "model.scan_layers=false")
+    np.testing.assert_allclose(losses_of(tmp_path / "scanned"), losses_of(tmp_path / "separate"), rtol=1e-5)
 
 
 def test_scanned_equals_looped(family: tuple[str, ...], tmp_path: Path) -> None:

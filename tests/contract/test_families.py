@@ -50,6 +50,12 @@ def test_lstm_beats_a_two_gram_count_model_within_300_steps(tmp_path: Path) -> N
     assert result["test"]["loss"] < two_gram_loss()
 
 
+def test_transformer_beats_a_two_gram_count_model_within_150_steps(tmp_path: Path) -> None:
+    small = ("model=transformer", "model.layers=2", "model.width=64", "data=text", "batch_size=32")
+    steps = ("steps=150", "eval_every=150", "optimizer.learning_rate=5e-3", "schedule.warmup=10")
+    assert run_fit(tmp_path / "run", *small, *steps)["test"]["loss"] < two_gram_loss()
+
+
 def two_gram_loss() -> float:
     """Nats a character of counted pairs with add-one smoothing, on the same test characters."""
     dataset = text()

@@ -1,6 +1,8 @@
 """Text: windows, vocabularies, and what is said of files that can't be read."""
 
 import gzip
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from bigtrain.config.errors import ConfigError, DataError
 from bigtrain.data import text as text_module
 from bigtrain.data.text import text
+from bigtrain.data.tokenization import tokenize
 
 
 def write(folder, content, name="a.txt", encoding="utf-8"):
@@ -157,3 +160,93 @@ def test_files_and_encodings_that_are_none_are_named(tmp_path):
     with pytest.raises(ConfigError) as caught:
         text(path=write(tmp_path, "x" * 500), encoding="utf-9")
     assert str(caught.value) == "data.encoding: no encoding is called 'utf-9'\n  utf-8 is usual"
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """A text, its folder of tokens, and the tokenizer's file."""
+    folder = tmp_path_factory.mktemp("tokens")
+    path = Path(write(folder, "The wind -- it's cold -- swept up the streets.\r\n\n" * 30 + "é😀"))
+    tokenize([path], folder / "out", vocabulary=280)
+    return path, folder / "out", folder / "out" / "tokenizer.json"
+
+
+def test_a_folder_of_tokens_is_mapped_and_cut_in_order(tokens):
+    path, folder, _ = tokens
+    data = text(path=str(folder), length=5, stride=2, validation=0.2, test=0.1)
+    stored = np.load(folder / "tokens.npy")
+    assert data.spec.inputs.dtype == "uint16"
+    assert (data.spec.vocabulary.decode(stored), data.spec.vocabulary.end) == (path.read_bytes().decode(), 0)
+    sizes = {"validation": round(0.2 * len(stored)), "test": round(0.1 * len(stored))}
+    first = len(stored) - sum(sizes.values())
+    borders = {"train": (0, first), "validation": (first, len(stored) - sizes["test"]), "test": (-sizes["test"], None)}
+    for split, (start, stop) in borders.items():
+        rows = np.lib.stride_tricks.sliding_window_view(stored[start:stop], 6)[::2]
+        source = data.splits[split]
+        assert source.rows._map is not None
+        batch = source[np.arange(len(source))]
+        np.testing.assert_array_equal(batch["inputs"], rows[:, :-1])
+        np.testing.assert_array_equal(batch["targets"], rows[:, 1:])
+
+
+def test_a_tokenizer_encodes_a_text_as_the_folder_holds_it(tokens):
+    path, folder, tokenizer = tokens
+    mapped = text(path=str(folder), length=5)
+    encoded = text(path=str(path), tokenizer=str(tokenizer), length=5)
+    assert encoded.spec.vocabulary.symbols == mapped.spec.vocabulary.symbols
+    assert encoded.spec.notes["text"] == f"{len(np.load(folder / 'tokens.npy')) - 1:,} tokens, a vocabulary of 280"
+    ours, theirs = (one.splits["train"][np.arange(10)] for one in (encoded, mapped))
+    np.testing.assert_array_equal(ours["inputs"], theirs["inputs"])
+
+
+def test_a_stranger_s_tokens_beyond_the_vocabulary_are_found(tokens, tmp_path):
+    folder = Path(shutil.copytree(tokens[1], tmp_path / "out"))
+    stored = np.load(folder / "tokens.npy")
+    stored[7] = 999
+    np.save(folder / "tokens.npy", stored)
+    data = text(path=str(folder), length=4, validation=0, test=0)
+    with pytest.raises(DataError, match=r"'tokens' holds a token outside \[0, 280\) at index 1$"):
+        data.splits["train"][np.array([0, 1])]
+
+
+def test_keys_that_contradict_each_other_are_named(tokens, tmp_path, monkeypatch):
+    path, folder, tokenizer = map(str, tokens)
+    cases = (
+        ({"path": folder, "tokenizer": tokenizer}, f"data.tokenizer: {folder} has its own\n  leave data.tokenizer out"),
+        ({"path": folder, "level": "bytes"},
+         f"data.level: 'bytes' can't be had: {folder} holds tokens\n  leave data.level out"),
+        ({"path": path, "tokenizer": tokenizer, "level": "characters"},
+         "data.level: 'characters' can't be had: the tokenizer makes tokens\n  leave data.level out"),
+        ({"path": path, "level": "tokens"},
+         "data.tokenizer: level=tokens needs a tokenizer\n"
+         f"  train one: bigtrain data tokenize {path} --output DIR, then data.path=DIR"),
+        ({"path": path, "tokenizer": "none.json"},
+         "none.json: no such file\n  data.tokenizer names a tokenizer.json of the tokenizers library"),
+        ({"path": str(tmp_path)},
+         f"{tmp_path}: is a folder, not a text file\n"
+         "  data.path names a text file, or a folder that bigtrain data tokenize wrote"),
+    )  # fmt: skip
+    for options, message in cases:
+        with pytest.raises((ConfigError, DataError)) as caught:
+            text(**options)
+        assert str(caught.value) == message
+    monkeypatch.setattr(text_module, "LARGEST_ENCODED", 1000)
+    with pytest.raises(DataError) as caught:
+        text(path=path, tokenizer=tokenizer)
+    assert str(caught.value) == (
+        f"{path}: has 0.0 MB, too much to encode at every start\n"
+        f"  once: bigtrain data tokenize {path} --tokenizer {tokenizer} --output DIR, then data.path=DIR"
+    )
+
+
+def test_a_folder_that_is_not_whole_is_refused(tokens, tmp_path):
+    folder = Path(shutil.copytree(tokens[1], tmp_path / "out"))
+    (folder / "tokens.npy").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"tokens\.npy: can't be read: .*\n  write it again by bigtrain data tokenize"):
+        text(path=str(folder))
+    np.save(folder / "tokens.npy", np.zeros((3, 3)))
+    with pytest.raises(DataError, match=r"tokens\.npy: holds float64\[3, 3\], no row of tokens"):
+        text(path=str(folder))
+    (folder / "tokens.npy").unlink()
+    with pytest.raises(DataError, match=r"out: has no tokens\.npy"):
+        text(path=str(folder))

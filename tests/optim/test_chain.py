@@ -13,7 +13,7 @@ from bigtrain.config import numbers as config_numbers
 from bigtrain.config.check import check_node
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
-from bigtrain.optim.chain import Chain, decays
+from bigtrain.optim.chain import Chain, decays, matrices
 
 FOLDER = Path(__file__).parents[2] / "configs" / "optimizer"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -180,3 +180,23 @@ def test_the_schedule_also_shapes_a_learning_rate_that_is_the_rule_s_own_default
 def test_a_learning_rate_that_stays_constant_is_reported_all_the_same():
     made = chain("adam", schedule={"_target_": "bigtrain.optim.schedule.linear"})
     assert float(made.learning_rate({"total_steps": 10.0, "schedule.warmup": 0.0}, jnp.int32(5))) == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon"])
+def test_stacked_layers_are_updated_as_the_separate_ones(name):
+    """A norm's scale has two dims in a stack of layers, a matrix three: they are still a vector and a matrix."""
+    stacked = [
+        {"stacked.kernel": jnp.stack([one["hidden.0.kernel"], two["hidden.0.kernel"]]),
+         "stacked.scale": jnp.stack([one["norms.0.scale"], two["norms.0.scale"]])}
+        for one, two in ((PARAMS, GRADS[0]), (GRADS[1], GRADS[2]))
+    ]  # fmt: skip
+    assert decays(stacked[0]) == {"stacked.kernel": True, "stacked.scale": False}
+    assert list(matrices(stacked[0]).values()) == [(1, 2), None]
+    made = chain(name, weight_decay=0.5)
+    rule = made.transformation(numbers(made))
+    found, _ = rule.update(stacked[1], rule.init(stacked[0]), stacked[0])
+    for layer in range(2):
+        own = [{key.removeprefix("stacked."): value[layer] for key, value in tree.items()} for tree in stacked]
+        expected, _ = rule.update(own[1], rule.init(own[0]), own[0])
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[f"stacked.{key}"][layer], value, rtol=1e-5, atol=1e-7)

@@ -26,7 +26,7 @@ def model():
 
 def test_temperature_zero_takes_the_likeliest_token_of_the_whole_text_so_far(model):
     prompt = [1, 4, 2]
-    found = TASK.sample(model, TEXT, KEY, 2, length=6, temperature=0, prompt=jnp.asarray(prompt))
+    found = TASK.sample(model, TEXT, KEY, 2, length=6, temperature=0, prompts=[prompt])
     whole = jax.jit(model)  # over a text of full length: what follows a position has no influence on it
     text = [*prompt, 0, 0, 0, 0, 0, 0]
     for at in range(3, 9):
@@ -36,7 +36,7 @@ def test_temperature_zero_takes_the_likeliest_token_of_the_whole_text_so_far(mod
 
 def test_a_prompt_stands_at_the_beginning_of_every_text(model):
     prompt = [1, 4, 2, 0]
-    found = TASK.sample(model, TEXT, KEY, 3, length=4, prompt=jnp.asarray(prompt))
+    found = TASK.sample(model, TEXT, KEY, 3, length=4, prompts=[prompt])
     assert found.shape == (3, len(prompt) + 4)
     np.testing.assert_array_equal(found[:, : len(prompt)], [prompt] * 3)
 
@@ -58,7 +58,7 @@ def test_the_same_key_writes_the_same_text_and_another_key_another(model):
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
 def test_tokens_are_drawn_with_the_model_s_probabilities_at_that_temperature(model, temperature):
     number = 20_000
-    found = TASK.sample(model, TEXT, KEY, number, length=1, temperature=temperature, prompt=jnp.asarray([1, 4]))
+    found = TASK.sample(model, TEXT, KEY, number, length=1, temperature=temperature, prompts=[[1, 4]])
     logits = np.asarray(model(jnp.asarray([[1, 4]]))[0, -1], np.float64) / temperature
     expected = np.exp(logits) / np.exp(logits).sum()
     share = np.bincount(np.asarray(found[:, -1]), minlength=5) / number

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bigtrain.data.spec import Field, Spec
 from bigtrain.tasks.regression import Regression
 
 B, T = 4, 3
@@ -49,3 +50,22 @@ def test_one_target_of_a_padded_sequence_counts_once():
     losses, weights, _ = Regression().elements(lambda inputs, lengths: jnp.zeros((B, 2)), batch, KEY)
     np.testing.assert_array_equal(losses, np.ones(B))
     np.testing.assert_array_equal(weights, np.ones(B))
+
+
+def test_scaled_targets_are_learnt_without_their_unit_and_reported_in_it():
+    """The targets of a batch are in units; the outputs and the loss are deviations from the mean."""
+    field = Field((), "float32", "real", scale=50.0, shift=1000.0)
+    task = Regression(Spec("prices", {"inputs": Field((T,), "float32", "features"), "targets": field}, {}))
+    found, wanted = RANDOM.normal(size=(B, 1)), RANDOM.normal(size=B)
+    batch = {**STEPS, "targets": jnp.asarray(wanted * 50 + 1000), "weights": jnp.asarray([1.0, 0.0, 2.0, 1.0])}
+    losses, _, metrics = task.elements(lambda inputs: jnp.asarray(found), batch, KEY)
+    difference = found[:, 0] - wanted
+    np.testing.assert_allclose(losses, difference**2, rtol=1e-3, atol=1e-5)
+    absolute, squared = metrics["mean_absolute_error"], metrics["root_mean_squared_error"]
+    np.testing.assert_allclose(
+        absolute.total / absolute.weight, 50 * np.abs(difference) @ batch["weights"] / 4, rtol=1e-4
+    )
+    assert squared.root
+    np.testing.assert_allclose(squared.total / squared.weight, 2500 * difference**2 @ batch["weights"] / 4, rtol=1e-4)
+    predicted = task.predict(lambda inputs: jnp.asarray(found), batch)["prediction"]
+    np.testing.assert_allclose(predicted, found[:, 0] * 50 + 1000, rtol=1e-6)

@@ -1,0 +1,239 @@
+"""ArrayRecord files through Grain: random access to sets far larger than memory, in any number of shards.
+
+A record is one example: the bytes of an `.npz` archive (numpy.savez, no pickles) with the fields of the set by name,
+such as `inputs` and `targets`. A `spec.json` beside the shards says what they mean; scripts/write_array_record.py
+writes both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigtrain.config.errors import ConfigError, DataError, InputError
+from bigtrain.config.values import PositiveInt, Share
+from bigtrain.data.arrays import dataset
+from bigtrain.data.folders import WORDS
+from bigtrain.data.held_out import settled
+from bigtrain.data.serialize import spec_from_json
+from bigtrain.data.spec import SPLITS, Dataset, Field, Source, Spec, Split
+
+SUFFIXES = (".array_record", ".arrayrecord")
+WRITE = "python scripts/write_array_record.py OUT data=… makes such a folder from any data set"
+HEADER = 4096  # bytes that the header of an array may take beside its values
+MOST_BYTES = 1 << 30  # of a record whose fields aren't known yet
+DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+def array_record(
+    *, path: str | None = None, classes: PositiveInt | None = None, validation: Share = 0.0, test: Share = 0.0
+) -> Dataset:
+    """ArrayRecord files, one or a sharded set, read through Grain: for data that doesn't fit in memory.
+
+    Files are sorted into splits by the beginning of their names: train-00000-of-00010.array_record, validation-…,
+    test-…; other names are for training. Each record is an .npz archive with one example's fields.
+
+    Args:
+        path: a file, a folder of *.array_record, or a pattern such as 'data/train-*'.
+        classes: the number of classes, where there is no spec.json beside the files that says it.
+        validation: the share of the training examples held out for validation, where no file is for it.
+        test: the share of the training examples held out for testing, where no file is for it.
+
+    Returns:
+        The fields of the records: `inputs`, and `targets`, `lengths` … where they have them.
+    """
+    if path is None:
+        hint = "for example: bigtrain fit data=array_record data.path=shards"
+        raise ConfigError("data.path", "no files are given", allowed="a file, a folder or a pattern", hint=hint)
+    files = _files(Path(path).expanduser())
+    opened = {split: _open(found) for split, found in files.items()}
+    first = next(iter(files.values()))[0]
+    spec = _spec(first, opened["train"], classes)
+    given: dict[Split, Source] = {
+        split: Records(tuple(map(str, files[split])), source, spec) for split, source in opened.items()
+    }
+    splits, note = settled(given, spec.fields, validation, test)
+    number = sum(map(len, files.values()))
+    notes = {"path": path, "files": f"{number:,} with {sum(map(len, opened.values())):,} records", "read": note}
+    return dataset(
+        spec.name, spec.fields, splits, classes=spec.classes, vocabulary=spec.vocabulary,
+        target_vocabulary=spec.target_vocabulary, reader=spec.reader, notes=notes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Records:
+    """The examples of some ArrayRecord files; each is checked against the spec as it is read."""
+
+    files: tuple[str, ...]
+    source: Any  # grain.sources.ArrayRecordDataSource: bytes by number
+    spec: Spec
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        fields = self.spec.fields
+        rows = {name: np.empty((len(indices), *field.shape), field.dtype) for name, field in fields.items()}
+        try:
+            records = self.source.__getitems__([int(at) for at in indices])
+        except Exception as error:  # what the library raises on damaged files isn't documented
+            raise DataError(self._names(), f"a record can't be read: {_short(error)}", hint="copy it again") from error
+        for place, (at, record) in enumerate(zip(indices, records, strict=True)):
+            found = unpacked(record, f"{self._names()}: record {at}", fields)
+            for name, field in fields.items():
+                problem = self._problem(name, field, found[name])
+                if problem:
+                    raise DataError(f"{self._names()}: record {at}", problem)
+                rows[name][place] = found[name]
+        return rows
+
+    def _names(self) -> str:
+        return self.files[0] + (f" and {len(self.files) - 1} more" if len(self.files) > 1 else "")
+
+    def _problem(self, name: str, field: Field, value: np.ndarray) -> str | None:
+        """What is wrong with a value, if anything."""
+        if value.shape != field.shape or value.dtype != np.dtype(field.dtype):
+            return f"{name!r} is {value.dtype}{list(value.shape)}, and the spec says {field.dtype}{list(field.shape)}"
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            return f"{name!r} holds values that are not finite"
+        bound = None
+        if field.kind == "label":
+            bound = len(self.spec.classes or ())
+        elif field.kind == "tokens":
+            symbols = self.spec.target_vocabulary if name == "targets" else None
+            bound = len(symbols or self.spec.vocabulary or ())
+        if bound is not None and value.size and (value.min() < 0 or value.max() >= bound):
+            return f"{name!r} holds {value.min()} to {value.max()}, and 0 to {bound - 1} are possible"
+        return None
+
+
+def packed(example: Mapping[str, np.ndarray]) -> bytes:
+    """One example as a record."""
+    file = BytesIO()
+    np.savez(file, **example)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def unpacked(record: bytes, where: str, fields: Mapping[str, Field] | None = None) -> dict[str, np.ndarray]:
+    """A record as its arrays; of the given fields, or, without them, of all that it holds.
+
+    Raises:
+        DataError: for a record that is no archive, holds pickles, lacks a field, or claims more bytes than a field has.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(BytesIO(record)) as archive:
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+            for name in sizes if fields is None else fields:
+                if name not in sizes:
+                    raise DataError(where, f"has no {name!r}; it has {', '.join(sizes) or 'nothing'}")
+                most = MOST_BYTES if fields is None else fields[name].nbytes + HEADER
+                if sizes[name] > most:
+                    raise DataError(where, f"{name!r} has {sizes[name]:,} bytes, more than the {most:,} it may have")
+                with archive.open(f"{name}.npy") as stream:
+                    found[name] = np.lib.format.read_array(stream, allow_pickle=False)
+    except DAMAGE as error:
+        if "bject" in str(error):
+            raise DataError(where, "holds pickled Python objects, which are never loaded") from error
+        raise DataError(where, f"is no .npz archive: {_short(error)}", hint=WRITE) from error
+    return found
+
+
+def _files(where: Path) -> dict[Split, list[Path]]:
+    """The files of each split."""
+    if where.is_dir():
+        found = sorted(path for path in where.iterdir() if path.suffix in SUFFIXES)
+    elif where.is_file():
+        found = [where]
+    else:
+        base = where.parent if where.parent.is_dir() else Path()
+        found = sorted(path for path in base.glob(where.name) if path.is_file() and path.suffix != ".json")
+    if not found:
+        problem = "holds no *.array_record files" if where.is_dir() else "no such file, and no file fits the pattern"
+        raise DataError(where, problem, hint=WRITE)
+    splits: dict[Split, list[Path]] = {}
+    for path in found:
+        word = re.split(r"[-_.]", path.name.lower(), maxsplit=1)[0]
+        splits.setdefault(WORDS.get(word, "train"), []).append(path)
+    if "train" not in splits:
+        raise DataError(where, f"has files for {' and '.join(splits)} alone", hint="data.path names all the files")
+    return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _open(files: Sequence[Path]) -> Any:
+    """Grain's source over the files."""
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():  # the library reads its number of threads from there
+        flags.FLAGS.mark_as_parsed()
+    for path in files:
+        try:
+            grain.sources.ArrayRecordDataSource(str(path))
+        except Exception as error:  # see Records
+            hint = "was it copied whole?"
+            raise DataError(path, f"is no ArrayRecord file, or a damaged one: {_short(error)}", hint=hint) from error
+    source = grain.sources.ArrayRecordDataSource([str(path) for path in files])
+    if not len(source):
+        raise DataError(files[0], "holds no records")
+    return source
+
+
+def _spec(first: Path, source: Any, classes: int | None) -> Spec:
+    """What the records hold: by the spec.json beside them, or by what the first one looks like."""
+    beside = first.parent / "spec.json"
+    if beside.is_file():
+        if classes is not None:
+            raise ConfigError("data.classes", f"{beside} says how many there are", hint="drop it")
+        try:
+            return spec_from_json(json.loads(beside.read_text(encoding="utf-8")), beside)
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:
+            raise DataError(beside, f"can't be read: {error}") from error
+    example = unpacked(source[0], f"{first}: record 0")
+    if "inputs" not in example:
+        raise DataError(f"{first}: record 0", f"has no 'inputs'; it has {', '.join(example)}", hint=WRITE)
+    fields = {name: _field(first, name, value) for name, value in example.items()}
+    names = None
+    if "targets" in fields and fields["targets"].kind == "label":
+        if classes is None:
+            hint = "set data.classes=NUMBER, or put a spec.json beside the files"
+            raise ConfigError("data.classes", f"nothing says how many classes {first} has", hint=hint)
+        names = tuple(str(label) for label in range(classes))
+    return Spec(first.parent.resolve().name, fields, {}, names)
+
+
+def _field(first: Path, name: str, value: np.ndarray) -> Field:
+    """What an array of the first record means."""
+    kind = value.dtype.kind
+    plain = Field(value.shape, str(value.dtype.newbyteorder("=")), "features")
+    if name == "inputs" and value.dtype == np.uint8:
+        return replace(plain, scale=1 / 255, low=0.0, high=1.0)
+    if name == "inputs" and kind == "f":
+        return plain
+    if name == "targets" and kind in "iu" and value.shape == ():
+        return replace(plain, kind="label")
+    if name == "targets" and kind == "f":
+        return replace(plain, kind="real")
+    if name == "lengths" and kind in "iu" and value.shape == ():
+        return replace(plain, kind="length")
+    hint = "put a spec.json beside the files that says it (scripts/write_array_record.py writes one)"
+    raise DataError(
+        f"{first}: record 0", f"what {name!r}, {value.dtype}{list(value.shape)}, means is unknown", hint=hint
+    )
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:150]

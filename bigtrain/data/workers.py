@@ -1,0 +1,149 @@
+"""Batches gathered by processes of their own, through Grain: for data whose decoding keeps a core busy.
+
+One element of the Grain data set is one whole batch, named by its step: what step 1,000 reads is a function of
+(seed, 1000), so a run resumes by starting at its step, whatever the number of workers was before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+
+import numpy as np
+
+from bigtrain.config.errors import InputError, RunError
+from bigtrain.data.sampler import Order
+from bigtrain.data.spec import Source
+
+AHEAD = 2  # batches that a worker prepares before they are asked for
+STEPS = 1 << 40  # a data set needs a length, and the order of the examples has none
+WATCH_SECONDS = 2.0  # how soon a worker notices that its run is gone
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch that Grain sends through a pipe, or what is wrong with its data.
+
+    It would put bare arrays into shared memory, of which a container has 64 MB unless told otherwise, and what is left
+    there when a run is killed stays until the machine restarts.
+    """
+
+    arrays: Batch
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batch of each step, as the random-access data source that Grain takes.
+
+    Args:
+        source: the examples.
+        order: which of them each step reads.
+        process: which process of the run this is.
+        processes: how many there are; each reads an equal, contiguous part of every batch.
+    """
+
+    source: Source
+    order: Order
+    process: int = 0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.order.batch_size % self.processes or not 0 <= self.process < self.processes:
+            raise ValueError(f"part {self.process} of {self.processes} of a batch of {self.order.batch_size}")
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __getitem__(self, step: int) -> Packed:
+        try:
+            return Packed(self.source[self.rows(int(step))])
+        except InputError as error:  # as text: an exception with arguments of its own can't be sent
+            return Packed({}, str(error))
+
+    def rows(self, step: int) -> np.ndarray:
+        """The examples that this process reads for a step."""
+        size = self.order.batch_size // self.processes
+        return self.order.batches(step, 1)[0, self.process * size : (self.process + 1) * size]
+
+
+def batches(
+    source: Source, order: Order, *, start: int, workers: int, process: int = 0, processes: int = 1
+) -> Generator[Batch]:
+    """The batches of the steps from `start` on, without end, each gathered by one of `workers` processes.
+
+    Close the iterator to end the processes.
+
+    Raises:
+        RunError: when a worker is killed or fails.
+        InputError: what the source has to say of its data, word for word.
+    """
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():  # Grain reads its flags in the workers, and outside of absl nobody parses them
+        flags.FLAGS.mark_as_parsed()
+    steps = grain.MapDataset.source(Batches(source, order, process, processes)).slice(slice(start, None))
+    reading = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
+    iterator = iter(reading.mp_prefetch(options, worker_init_fn=_begin))
+    try:
+        with _deaf_children():
+            first = _next(iterator)  # starts the processes
+        yield first
+        while True:
+            yield _next(iterator)
+    finally:
+        iterator.close()
+
+
+def _next(iterator: Iterator[Packed]) -> Batch:
+    """The next batch; what went wrong in a worker in one line."""
+    try:
+        found = next(iterator)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        if "exit code" in reason:
+            code = reason.split("exit code", 1)[1].split(".")[0].strip()
+            why = "killed, perhaps for memory" if code == "-9" else f"exit code {code}"
+            hint = "continue the run with data_workers=0, or with more memory"
+            raise RunError(f"data_workers: a worker process ended ({why})\n  {hint}") from error
+        raise RunError(f"data_workers: a worker failed: {type(error).__name__}: {reason[:200]}") from error
+    if found.problem is not None:
+        raise InputError(found.problem)
+    return found.arrays
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started in the block don't hear Ctrl-C, not even while they import what they need to ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # if it were started in the block, it would open the mask again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(worker: int, workers: int) -> None:
+    """What a worker does first: Ctrl-C is the run's own affair, and a worker whose run is gone ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="bigtrain-watch", daemon=True).start()

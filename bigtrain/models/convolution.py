@@ -1,0 +1,145 @@
+"""Convolution in one or two dimensions, with gradients that stay fast inside a loop on the CPU.
+
+XLA gives the two backward convolutions inside a `while` body dimension orders for which its CPU backend has no fast
+path: a step of LeNet-5 in a loop takes 3 times as long as outside of one (`scripts/bench_conv.py`). Written out
+as ordinary convolutions over [B, H, W, C] and [H, W, C, C'], as below, they are as fast as outside.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from bigtrain.config.values import NonNegativeInt
+
+Padding = Literal["same"] | NonNegativeInt
+Pads = tuple[tuple[int, int], ...]  # zeros before and after, for each spatial dimension
+LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
+
+
+class Convolution(nnx.Module):
+    """A convolution over [B, T, C] or [B, H, W, C] with the parameters of `nnx.Conv`: kernel [*window, C, C'], bias."""
+
+    def __init__(
+        self,
+        features: int,
+        channels: int,
+        window: Sequence[int],
+        *,
+        stride: int = 1,
+        padding: Padding = "same",
+        bias: bool = True,
+        gain: float = 2.0,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Draws the kernel with variance `gain` / fan-in: 2 before a rectifier (He et al. 2015), 1 otherwise.
+
+        Args:
+            features: channels of the input.
+            channels: channels of the output.
+            window: size of the kernel in each spatial dimension.
+            stride: steps between two windows, in each dimension.
+            padding: zeros at each end; 'same' is what gives ⌈size / stride⌉ outputs.
+            bias: whether a number is added to each channel.
+            gain: see above.
+            rngs: random streams for the initial values.
+        """
+        self.stride, self.padding = stride, padding
+        draw = nnx.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
+        self.kernel = nnx.Param(draw(rngs.params(), (*window, features, channels), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
+
+    def __call__(self, values: Float[Array, "B *space C"]) -> Float[Array, "B *windows D"]:
+        """Computes in the type of the kernel."""
+        kernel = self.kernel[...]
+        window = kernel.shape[:-2]
+        pads = tuple(map(self._pads, values.shape[1:-1], window))
+        result = convolve(values.astype(kernel.dtype), kernel, (self.stride,) * len(window), pads)
+        return result if self.bias is None else result + self.bias[...]
+
+    def windows(self, lengths: Int[Array, " B"]) -> Int[Array, " B"]:
+        """How many outputs sequences of these lengths have; a sequence shorter than the window has one."""
+        return jnp.maximum(windows(lengths, self.kernel.shape[0], self.stride, self.padding), 1)
+
+    def _pads(self, size: int, window: int) -> tuple[int, int]:
+        if self.padding != "same":
+            return (self.padding, self.padding)
+        return same(size, window, self.stride)
+
+
+def same(size: int, window: int, stride: int) -> tuple[int, int]:
+    """Padding that gives ⌈size / stride⌉ windows; what comes before doesn't depend on the size.
+
+    So the outputs of a short sequence are the same whether zeros follow it or nothing does.
+    """
+    before = (window - 1) // 2
+    return before, max(0, (-(-size // stride) - 1) * stride + window - size - before)
+
+
+def windows(size: Any, window: int, stride: int, padding: Padding) -> Any:
+    """How many windows fit into so many values (an integer or an array of them); none or fewer where none does."""
+    return -(-size // stride) if padding == "same" else (size + 2 * padding - window) // stride + 1
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(
+    values: Float[Array, "B *space C"], kernel: Float[Array, "*window C D"], strides: tuple[int, ...], pads: Pads
+) -> Float[Array, "B *windows D"]:
+    """The cross-correlation of values and kernel; equals `lax.conv_general_dilated`, as do its gradients."""
+    return lax.conv_general_dilated(values, kernel, strides, pads, dimension_numbers=LAYOUTS[len(strides)])
+
+
+def _forward(
+    values: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return convolve(values, kernel, strides, pads), (values, kernel)
+
+
+def _backward(
+    strides: tuple[int, ...], pads: Pads, kept: tuple[jax.Array, jax.Array], grads: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Accelerators know JAX's own backward convolutions as such; which is used is settled when XLA's input is made."""
+    written_out = functools.partial(_written_out, strides, pads)
+    own = functools.partial(_own, strides, pads)
+    dvalues, dkernel = lax.platform_dependent(*kept, grads, cpu=written_out, default=own)
+    return dvalues, dkernel
+
+
+def _own(
+    strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax.Array, grads: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    layout = LAYOUTS[len(strides)]
+    _, pull = jax.vjp(
+        lambda v, k: lax.conv_general_dilated(v, k, strides, pads, dimension_numbers=layout), values, kernel
+    )
+    return pull(grads)
+
+
+def _written_out(
+    strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax.Array, grads: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    rank = len(strides)
+    space, layout, ones = range(rank), LAYOUTS[rank], (1,) * rank
+    sizes, windows = values.shape[1:-1], kernel.shape[:rank]
+    spread = [(number - 1) * stride + 1 for number, stride in zip(grads.shape[1:-1], strides, strict=True)]
+    # by the values: the gradients, spread out by the stride, under the kernel turned round
+    before = [windows[d] - 1 - pads[d][0] for d in space]
+    around = [(before[d], sizes[d] + windows[d] - 1 - spread[d] - before[d]) for d in space]
+    turned = jnp.flip(kernel, tuple(space)).swapaxes(-1, -2)
+    dvalues = lax.conv_general_dilated(grads, turned, ones, around, lhs_dilation=strides, dimension_numbers=layout)
+    # by the kernel: channels are the examples, examples are the channels, and the gradients are the window
+    around = [(pads[d][0], windows[d] - 1 + spread[d] - sizes[d] - pads[d][0]) for d in space]
+    by_channel = jnp.moveaxis(values, (-1, 0), (0, -1))  # [C, *space, B]
+    window = jnp.moveaxis(grads, 0, -2)  # [*windows, B, D]
+    dkernel = lax.conv_general_dilated(by_channel, window, ones, around, rhs_dilation=strides, dimension_numbers=layout)
+    return dvalues, jnp.moveaxis(dkernel, 0, -2)
+
+
+convolve.defvjp(_forward, _backward)

@@ -1,0 +1,164 @@
+"""bigtrain through `prepare` and `fit`, as `bigtrain fit` calls them, with metrics, loggers, progress and checkpoints.
+
+The clock runs while the training loop does. Evaluation is left out, since no other side evaluates. A window of a few
+seconds holds more saves than its share, at least the one at the end: they are timed by themselves and charged at the
+cadence of a run of the real length. `seconds` is loop - evaluation - saves + mean save * steps / cadence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench.catalog import Workload
+from bigtrain.cli.fit import understood
+from bigtrain.config.compose import to_yaml
+from bigtrain.data.arrays import Arrays
+from bigtrain.data.load import load_data
+from bigtrain.data.spec import Dataset
+from bigtrain.run.directory import RunDirectory
+from bigtrain.tracking.console import Console
+from bigtrain.train import fit as fitting
+from bigtrain.train import hooks
+from bigtrain.train.prepare import prepare
+
+
+class Trainer:
+    """See `bench.worker.Trainer`."""
+
+    def __init__(self, workload: Workload, data: Path, options: dict[str, Any]) -> None:
+        self.workload = workload
+        given = [
+            f"data.path={data}",
+            *workload.overrides,
+            f"batch_size={workload.batch}",
+            *options.get("overrides", ()),
+        ]
+        self.given = ["data=npz", "optimizer=adam", f"steps={workload.run_steps}", *given]
+        self.composed, self.checked, self.trusted = understood([*self.given, "run_dir=unused"], None, [])
+        dataset = load_data(self.checked, self.trusted)
+        self.ready = prepare(self.checked, self.trusted, mapped(dataset, data) if options.get("mapped") else dataset)
+        self.breakdown: dict[str, float] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """See `bench.worker.Trainer`."""
+        placement = type(self.ready.placement).__name__.lower()
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.ready.program.abstract.params))
+        return {
+            "parameters": count, "jax": jax.__version__, "device": jax.devices()[0].device_kind,
+            "config": " ".join(self.given),
+            "placement": f"{placement} ({self.ready.placement_reason})",
+            "steps_per_dispatch": self.ready.placement.capacity,
+            "compile_seconds": round(self.ready.compile_seconds, 2), **self.breakdown,
+        }  # fmt: skip
+
+    def _fit(self, steps: int, log_every: int) -> tuple[float, float]:
+        """Seconds of a run of `steps`, and the last training loss that was logged."""
+        cadence = max(1, self.workload.run_steps // 10)
+        lengths = dataclasses.replace(
+            self.ready.lengths, steps=steps, log_every=log_every, eval_every=steps, save_every=cadence
+        )
+        values = {**self.ready.values, "total_steps": float(steps)}
+        ready = dataclasses.replace(self.ready, lengths=lengths, values=values)
+        with tempfile.TemporaryDirectory() as name, clocked() as clock:
+            folder = Path(name) / "run"
+            directory = RunDirectory.create(folder, to_yaml(self.composed.written), self.given)
+            fitting.fit(ready, self.checked, self.trusted, directory, Console(quiet=True))
+            lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        loss = [line["train/loss"] for line in lines if "train/loss" in line][-1]
+        save = clock.saving / max(1, len(clock.saved))
+        self.breakdown = {
+            "loop": round(clock.loop, 4), "evaluation": round(clock.evaluation, 4), "saving": round(clock.saving, 4),
+            "saves": len(clock.saved),
+        }  # fmt: skip
+        return clock.loop - clock.evaluation - clock.saving + save * steps / cadence, loss
+
+    def loss(self, steps: int, tail: int) -> float:
+        """See `bench.worker.Trainer`."""
+        return self._fit(steps, tail)[1]
+
+    def warm(self) -> float:
+        """A run long enough for dispatches to reach their length."""
+        steps = 4
+        while True:
+            seconds, _ = self.run(steps)
+            if seconds > 0.5 or steps > 4 * self.workload.run_steps:
+                return seconds / steps
+            steps *= 4
+
+    def run(self, steps: int) -> tuple[float, int]:
+        """See `bench.worker.Trainer`; log lines come as often as in a run of the real length."""
+        return self._fit(steps, max(1, self.workload.run_steps // 100))[0], steps
+
+    def epochs(self, number: int) -> None:
+        """Not used: the command line itself is measured."""
+        raise NotImplementedError
+
+
+def mapped(dataset: Dataset, folder: Path) -> Dataset:
+    """The training split read from the files as it is needed; data=npz does so by itself above 1 GiB."""
+    names = {"inputs": "x", "targets": "y"}
+    columns = {key: np.load(folder / f"{names[key]}_train.npy", mmap_mode="r") for key in dataset.spec.fields}
+    return dataclasses.replace(dataset, splits={**dataset.splits, "train": Arrays(columns)})
+
+
+@dataclasses.dataclass
+class Clock:
+    """Seconds of the loop, and of what is taken out of it."""
+
+    loop: float = 0.0
+    evaluation: float = 0.0
+    saving: float = 0.0
+    saved: set[int] = dataclasses.field(default_factory=set)  # the steps; the best may be saved before the newest
+
+
+@contextlib.contextmanager
+def clocked() -> Iterator[Clock]:
+    """Times the training loop of the `fit` inside, and the hooks that evaluate and save; draws no samples."""
+    clock = Clock()
+
+    def timed(call: Any, name: str) -> Any:
+        def wrapped(self: Any, step: int, state: Any) -> None:
+            jax.block_until_ready(state)  # the steps under way are not the hook's
+            begun = time.perf_counter()
+            call(self, step, state)
+            setattr(clock, name, getattr(clock, name) + time.perf_counter() - begun)
+
+        return wrapped
+
+    def counted(save: Any) -> Any:
+        def wrapped(self: Any, step: int, state: Any) -> None:
+            clock.saved.add(step)
+            save(self, step, state)
+
+        return wrapped
+
+    def loop(*args: Any, **keywords: Any) -> Any:
+        begun = time.perf_counter()
+        state = train(*args, **keywords)
+        clock.loop = time.perf_counter() - begun
+        return state
+
+    train = fitting.train
+    with contextlib.ExitStack() as undo:
+
+        def replaced(owner: Any, name: str, new: Any) -> None:
+            undo.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, new)
+
+        replaced(fitting, "train", loop)
+        replaced(fitting, "shown", lambda *_: None)
+        replaced(hooks.Evaluate, "__call__", timed(hooks.Evaluate.__call__, "evaluation"))
+        replaced(hooks.Save, "__call__", timed(hooks.Save.__call__, "saving"))
+        replaced(hooks.SaveBest, "__call__", timed(hooks.SaveBest.__call__, "saving"))
+        replaced(hooks.Save, "save", counted(hooks.Save.save))
+        yield clock
