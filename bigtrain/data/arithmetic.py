@@ -10,7 +10,7 @@ import numpy as np
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import Bounds, PositiveInt, Share
-from bigtrain.data import sequences
+from bigtrain.data import sequence_pairs as both
 from bigtrain.data.sampler import permuted
 from bigtrain.data.spec import Dataset
 from bigtrain.data.splits import SPLIT_SEED, random_split
@@ -52,13 +52,13 @@ def arithmetic(
             sources.append(question)
             targets.append([answer[::-1] if reversed_answers else answer])
             owners.append(owner)
-    symbols = sequences.vocabulary("characters", "data", sources, target=False)
-    written = sequences.vocabulary("characters", "data", [text for texts in targets for text in texts], target=True)
+    symbols = both.vocabulary("characters", "data", sources, target=False)
+    written = both.vocabulary("characters", "data", [text for texts in targets for text in texts], target=True)
     parts = random_split(len(questions), validation, test)
     splits = {split: np.flatnonzero(np.isin(owners, rows)) for split, rows in parts.items()}
     notes = {"questions": f"{len(sources):,}, such as {sources[-1]} → {targets[-1][0]}"}
-    given = sequences.Pairs(sources, targets, splits)
-    return sequences.paired(operation, given, symbols, written, "data", notes, ("characters", "characters"))
+    given = both.Pairs(sources, targets, splits)
+    return both.paired(operation, given, symbols, written, "data", notes, ("characters", "characters"))
 
 
 def _answer(operation: str, question: str) -> str:

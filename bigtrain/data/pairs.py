@@ -12,7 +12,7 @@ import numpy as np
 
 from bigtrain.config.errors import ConfigError, DataError, did_you_mean
 from bigtrain.config.values import NonNegativeInt, PositiveInt, Share
-from bigtrain.data import sequences
+from bigtrain.data import sequence_pairs as both
 from bigtrain.data.lines import read_lines
 from bigtrain.data.spec import Dataset, Split
 from bigtrain.data.splits import random_split
@@ -76,15 +76,15 @@ def pairs(
     counts = Counter(w for text in splits["train"] for w in text.split(" ")) if source_level == "words" else None
     sources = [text for part in splits.values() for text in part]
     targets = [texts for part in splits.values() for texts in part.values()]
-    symbols = sequences.vocabulary(
+    symbols = both.vocabulary(
         source_level, "data.source_level", sources, target=False, counts=counts, min_count=min_count
     )
-    written = sequences.vocabulary(
+    written = both.vocabulary(
         target_level, "data.target_level", [text for texts in targets for text in texts], target=True
     )
     made, notes = _kept(splits, max_length, (symbols, written), where)
     notes |= {"splits": f"{shared:,} sources of the training file are in another one too"} if shared else {}
-    return sequences.paired(where.stem, made, symbols, written, where, notes, levels)
+    return both.paired(where.stem, made, symbols, written, where, notes, levels)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Columns:
                 hint = "a tab stands between the columns" if len(cells) == 1 else "data.source and data.target choose"
                 problem = f"line {at} has {len(cells)} column{'s' * (len(cells) > 1)}, and column {max(places)} is read"
                 raise DataError(path, f"{problem} (counted from 0)", hint=hint)
-            pair = tuple(sequences.spaced(cells[place], level) for place, level in zip(places, levels, strict=True))
+            pair = tuple(both.spaced(cells[place], level) for place, level in zip(places, levels, strict=True))
             for text, name in zip(pair, ("source", "target"), strict=True):
                 if not text:
                     raise DataError(path, f"line {at}: its {name} is empty", hint="remove the line, or complete it")
@@ -177,9 +177,9 @@ def _split(given: Mapping[Split, Grouped], validation: float, test: float) -> tu
 
 
 def _kept(
-    splits: Mapping[Split, Grouped], limit: int | None, symbols: tuple[sequences.Vocabulary, sequences.Vocabulary],
+    splits: Mapping[Split, Grouped], limit: int | None, symbols: tuple[both.Vocabulary, both.Vocabulary],
     where: Path,
-) -> tuple[sequences.Pairs, dict[str, str]]:  # fmt: skip
+) -> tuple[both.Pairs, dict[str, str]]:  # fmt: skip
     """The pairs that are not too long, numbered, and notes on them."""
     sources: list[str] = []
     targets: list[list[str]] = []
@@ -208,4 +208,4 @@ def _kept(
     )
     if dropped:
         notes["left out"] = f"{dropped:,} pairs with more than {limit} tokens on a side (data.max_length)"
-    return sequences.Pairs(sources, targets, places), notes
+    return both.Pairs(sources, targets, places), notes

@@ -8,7 +8,7 @@ import numpy as np
 
 from bigtrain.config.errors import DataError
 from bigtrain.data.lines import read_lines
-from bigtrain.data.sequences import padded, spaced
+from bigtrain.data.sequence_pairs import padded, spaced
 from bigtrain.data.spec import Spec
 
 SUFFIXES = (".txt", ".tsv", ".gz")

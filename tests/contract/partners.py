@@ -18,7 +18,7 @@ from texts import write_texts
 Partners = Sequence[str] | Callable[[Path], Sequence[str]]
 
 PARTNERS: dict[str, Partners] = {
-    "data=series": lambda folder: [f"data.path={write_series(folder / 'series.npz')}", "model=rnn"],
+    "data=sequences": lambda folder: [f"data.path={write_series(folder / 'series.npz')}", "model=rnn"],
     "data=forecast": lambda folder: [f"data.path={write_wave(folder / 'wave.npy')}", "data.length=8"],
     "data=csv": lambda folder: [f"data.path={write_table(folder / 'set.csv')}"],
     "experiment=letter_recognition_*": lambda folder: [f"data.path={write_letters(folder / 'letters.data')}"],

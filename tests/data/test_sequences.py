@@ -12,8 +12,8 @@ from command import typed
 from support import run_fit
 
 from bigtrain.config.errors import DataError
+from bigtrain.data.sequences import sequences
 from bigtrain.data.serialize import spec_from_json, spec_to_json
-from bigtrain.data.series import series
 from bigtrain.data.series_reader import filled, read_new_series
 from bigtrain.data.spec import Dataset
 
@@ -57,7 +57,7 @@ def gathered(dataset: Dataset, split: Any) -> dict[str, np.ndarray]:
 
 
 def test_every_form_is_the_same_set(tmp_path: Path) -> None:
-    sets = [series(path=str(path)) for path in written(tmp_path).values()]
+    sets = [sequences(path=str(path)) for path in written(tmp_path).values()]
     first = sets[0]
     assert first.spec.fields["inputs"].shape == (8, 2)
     assert first.spec.classes == ("down", "up")
@@ -70,20 +70,20 @@ def test_every_form_is_the_same_set(tmp_path: Path) -> None:
 
 
 def test_channels_are_scaled_by_the_valid_steps_of_training(tmp_path: Path) -> None:
-    dataset = series(path=str(written(tmp_path)["padded.npz"]))
+    dataset = sequences(path=str(written(tmp_path)["padded.npz"]))
     batch = gathered(dataset, "train")
     exists = np.arange(8) < batch["lengths"][:, None]
     np.testing.assert_allclose(batch["inputs"][exists].mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(batch["inputs"][exists].std(0), 1, rtol=1e-5)
     assert (batch["inputs"][~exists] == 0).all()
     assert abs(gathered(dataset, "test")["inputs"].mean()) > 1e-4, "the test split is not centred on itself"
-    plain = gathered(series(path=str(tmp_path / "made.ts"), standardize=False), "train")
+    plain = gathered(sequences(path=str(tmp_path / "made.ts"), standardize=False), "train")
     values, _ = examples()
     assert any(np.allclose(plain["inputs"][0][: len(value)], value) for value in values)
 
 
 def test_every_class_is_in_every_split(tmp_path: Path) -> None:
-    dataset = series(path=str(written(tmp_path)["made.ts"]))
+    dataset = sequences(path=str(written(tmp_path)["made.ts"]))
     for split in dataset.splits:
         assert np.bincount(gathered(dataset, split)["targets"]).tolist() == [len(dataset.splits[split]) // 2] * 2
 
@@ -96,7 +96,7 @@ def test_missing_values_are_interpolated_over_time() -> None:
 def test_real_targets_keep_their_units(tmp_path: Path) -> None:
     targets = np.random.default_rng(2).normal(100, 20, 30)
     np.savez(tmp_path / "a.npz", x=np.random.default_rng(3).normal(size=(30, 6)), y=targets)
-    dataset = series(path=str(tmp_path / "a.npz"))
+    dataset = sequences(path=str(tmp_path / "a.npz"))
     field = dataset.spec.fields["targets"]
     assert field.kind == "real"
     assert "lengths" not in dataset.spec.fields
@@ -110,7 +110,7 @@ def test_a_test_file_is_the_test_split(tmp_path: Path) -> None:
     values, labels = examples()
     write_ts(tmp_path / "X_TRAIN.ts", values[:30], labels[:30])
     write_ts(tmp_path / "X_TEST.ts", values[30:], labels[30:])
-    dataset = series(path=str(tmp_path))
+    dataset = sequences(path=str(tmp_path))
     assert dict(dataset.spec.sizes) == {"train": 26, "validation": 4, "test": 10}
     assert gathered(dataset, "test")["lengths"].tolist() == LENGTHS[30:].tolist()
 
@@ -133,19 +133,19 @@ def make(tmp_path: Path, **arrays: Any) -> Path:
 )
 def test_a_broken_archive_is_answered(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        series(path=str(make(tmp_path, **arrays)))
+        sequences(path=str(make(tmp_path, **arrays)))
     assert message in str(caught.value)
 
 
 def test_a_label_that_the_header_does_not_list_is_refused(tmp_path: Path) -> None:
     values, _ = examples()
     with pytest.raises(DataError, match="the label 'sideways' is none of the classes down, up"):
-        series(path=str(write_ts(tmp_path / "a.ts", values[:3], ["up", "down", "sideways"])))
+        sequences(path=str(write_ts(tmp_path / "a.ts", values[:3], ["up", "down", "sideways"])))
 
 
 def test_new_files_are_read_as_the_training_set_was(tmp_path: Path) -> None:
     paths = written(tmp_path)
-    dataset = series(path=str(paths["made.ts"]), validation=0.0, test=0.0)
+    dataset = sequences(path=str(paths["made.ts"]), validation=0.0, test=0.0)
     spec = spec_from_json(json.loads(spec_to_json(dataset.spec)), "spec.json")
     for path in paths.values():
         found = read_new_series(path, spec)
@@ -162,7 +162,7 @@ def test_new_files_are_read_as_the_training_set_was(tmp_path: Path) -> None:
 def test_an_rnn_learns_them_and_predicts_for_a_file(tmp_path: Path) -> None:
     path = written(tmp_path)["made.ts"]
     result = run_fit(
-        tmp_path / "run", "data=series", f"data.path={path}", "model=rnn", "model.cell=gru", "model.width=12",
+        tmp_path / "run", "data=sequences", f"data.path={path}", "model=rnn", "model.cell=gru", "model.width=12",
         "batch_size=14", "steps=80", "eval_every=80", "log_every=40", "optimizer.learning_rate=0.02",
     )  # fmt: skip
     assert result["test"]["accuracy"] >= 0.9
