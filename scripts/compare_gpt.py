@@ -129,10 +129,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     if chosen.run:
-        lines = [json.loads(line) for line in (chosen.run / "metrics.jsonl").read_text().splitlines()]
+        result = json.loads((chosen.run / "result.json").read_text())
         for split in ("validation", "test"):
-            losses = [line[f"{split}/loss"] for line in lines if f"{split}/loss" in line]
-            print(f"bigtrain {split} loss {losses[-1]:.4f}" if losses else f"the run has no {split} loss")
+            print(f"bigtrain {split} loss {result[split]['loss']:.4f}")
     for split, loss in train(chosen.seed).items():
         print(f"PyTorch  {split} loss {loss:.4f}")
 
