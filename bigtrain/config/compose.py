@@ -7,7 +7,7 @@ back to us and a mistake is answered in bigtrain's words.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,9 @@ def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Compo
             del cfg["hydra"]
         try:
             if cfg.run_dir is not None:
-                cfg.run_dir = str(cfg.run_dir)  # `${now:…}` is a fact of this start, not to be worked out again
+                named = any(text.startswith("run_dir=") for text in typed)
+                # as text: `${now:…}` is a fact of this start, not to be worked out again
+                cfg.run_dir = str(cfg.run_dir) if named else _one_folder(str(cfg.run_dir), choices.values())
             written: Any = OmegaConf.to_container(cfg, resolve=False)
             resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         except (OmegaConfBaseException, RecursionError) as error:
@@ -56,6 +58,14 @@ def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Compo
     for values in (resolved, written):
         values.pop("experiment", None)
     return Composed(resolved, written, choices, tuple(typed))
+
+
+def _one_folder(run_dir: str, choices: Iterable[Any]) -> str:
+    """A run directory in which the names of choices stand without their slashes: cnn/lenet5 is no folder in a folder."""
+    for name in choices:
+        if isinstance(name, str) and "/" in name:
+            run_dir = run_dir.replace(name, name.replace("/", "-"))
+    return run_dir
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:

@@ -14,12 +14,15 @@ from bigtrain.config.errors import ConfigError, DataError, did_you_mean
 from bigtrain.data.arrays import Arrays, dataset
 from bigtrain.data.spec import SPLITS, Dataset, Reader, Source, Split
 from bigtrain.data.splits import random_split, split_sizes, stratified_split
-from bigtrain.data.table_columns import Frame, Kind, Numbers, Settings, Table, Texts, encoded, fields, fitted
+from bigtrain.data.table_columns import Column, Frame, Kind, Numbers, Settings, Table, Texts, encoded, fields, fitted
+from bigtrain.data.table_files import as_number
+from bigtrain.data.table_reader import PARQUET
 from bigtrain.data.table_targets import Targets, implied, labels, reals
 
 LISTED = 6  # columns that a note names
 DISTINCT = 20  # so many texts may all be different and still be categories
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?")
+COMMA = re.compile(r"[+-]?\d*,\d+")  # a number with a decimal comma
 Rows = Mapping[Split, np.ndarray]
 
 
@@ -73,6 +76,8 @@ def assembled(choice: Choice, tables: Mapping[Split, Table], settings: Mapping[s
     kept, notes = _labelled(tables, frames, target)
     kind, hint = implied(frames["train"].columns[target], choice.target_kind) if target else (None, "")
     rows = _split(choice, frames["train"], kept, target if kind == "label" else None)
+    for name in (*used, *([target] if target is not None and choice.target_kind == "auto" else [])):
+        _check_commas(train.path, frames["train"].columns[name], name, name in categorical)
     for name in used:
         _check_texts(train.path, name, frames["train"], rows["train"], name in categorical)
     used, found = _without_counters(used, frames["train"])
@@ -193,6 +198,18 @@ def _split(choice: Choice, frame: Frame, kept: Mapping[Split, np.ndarray], label
     drawn: dict[Split, np.ndarray] = {split: np.sort(rows[part]) for split, part in parts.items() if len(part)}
     own = {split: found for split, found in kept.items() if split != "train"}
     return {**drawn, **own}
+
+
+def _check_commas(where: object, column: Column, name: str, categorical: bool) -> None:
+    """Refuses numbers with a decimal comma that were read as texts: they would become categories unnoticed."""
+    if categorical or isinstance(column, Numbers):
+        return
+    comma = next((text for text in column.values if COMMA.fullmatch(text.strip())), None)
+    if comma is not None and all(as_number(text.replace(",", ".")) is not None for text in column.values):
+        hint = f"data.categorical=[{name}] or data.drop=[{name}]"
+        if Path(str(where)).suffix.lower() not in PARQUET:  # whose cells have types, and no decimal sign to set
+            hint = f"set data.decimal=comma if it is a decimal comma; else {hint}"
+        raise DataError(where, f"column {name!r} holds numbers with a comma, such as {comma!r}", hint=hint)
 
 
 def _check_texts(where: object, name: str, frame: Frame, rows: np.ndarray, categorical: bool) -> None:

@@ -56,7 +56,7 @@ class TransformerSeq2Seq(nnx.Module):
             heads: attention heads; `width` is cut evenly over them.
             layers: blocks of the encoder.
             decoder_layers: blocks of the decoder; as many as `layers` by default.
-            hidden: units of the feed-forward layers; 4 × width by default.
+            hidden: units of the feed-forward layers; 4 × width by default, 8/3 × width for swiglu and geglu.
             norm: layer or rms.
             norm_position: before each part of a block (pre), or after it (post, as in the paper; it needs a warm-up).
             activation: of the feed-forward layers.

@@ -49,19 +49,20 @@ def read(spec: Spec, *, patch: int | None, causal: bool | None, pooling: Pooling
     if language and causal is False:
         raise ConfigError("model.causal", "a language model must not read what it has to predict")
     ahead = per_step and targets is not None and targets.kind == "real"
+    looks_back = (language or ahead) if causal is None else causal
     return Reading(
         steps,
         features,
         len(spec.vocabulary or ()) if tokens else 0,
         output_size(spec, "Transformer", per_step=per_step),
         per_step,
-        (language or ahead) if causal is None else causal,
+        looks_back,
         language,
-        _pooling(spec, pooling, per_step=per_step, cut=patch is not None),
+        _pooling(spec, pooling, per_step=per_step, cut=patch is not None, causal=looks_back),
     )
 
 
-def _pooling(spec: Spec, pooling: Pooling, *, per_step: bool, cut: bool) -> Literal["mean", "cls"]:
+def _pooling(spec: Spec, pooling: Pooling, *, per_step: bool, cut: bool, causal: bool) -> Literal["mean", "cls"]:
     """What one answer is read from; refuses it where there is an answer at each step."""
     if per_step:
         if pooling != "auto":
@@ -71,6 +72,9 @@ def _pooling(spec: Spec, pooling: Pooling, *, per_step: bool, cut: bool) -> Lite
     if "segments" in spec.fields and pooling == "cls":
         problem = f"one class token can't stand for the sequences that data {spec.name!r} packs into a row"
         raise ConfigError("model.pooling", problem, allowed=["mean"])
+    if causal and pooling == "cls":
+        problem = "a class token stands in front of all steps, and sees none of them where model.causal is true"
+        raise ConfigError("model.pooling", problem, allowed=["mean"])
     if pooling == "auto":
-        return "cls" if cut and len(spec.inputs.shape) > 1 else "mean"
+        return "cls" if cut and not causal and len(spec.inputs.shape) > 1 else "mean"
     return pooling

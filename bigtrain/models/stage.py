@@ -76,9 +76,15 @@ def _stage(path: str, table: Mapping[str, Any], small: bool, width: float) -> St
         chosen["kernels"] = tuple(chosen["kernels"])
     if chosen.get("block", "plain") != "plain" and chosen.get("padding", "same") != "same":
         raise ConfigError(f"{path}.padding", "only plain blocks have another padding than 'same'")
+    if chosen.get("block") in ("basic", "bottleneck") and chosen.get("bias"):
+        raise ConfigError(f"{path}.bias", "convolutions of residual blocks have none", hint="leave it out")
     if (chosen.get("block") == "parallel") != bool(chosen.get("kernels")):
         raise ConfigError(f"{path}.kernels", "go with block: parallel", hint="say both, or neither")
-    return Stage(**chosen | {"channels": max(1, round(chosen["channels"] * width))})
+    channels = max(1, round(chosen["channels"] * width))
+    if len(chosen.get("kernels", ())) > channels:
+        problem = f"{channels} channels can't be shared by {len(chosen['kernels'])} kernels"
+        raise ConfigError(f"{path}.channels", problem, hint="raise it or model.width, or take fewer kernels")
+    return Stage(**chosen | {"channels": channels})
 
 
 _CHOICES = {"block": get_args(Block), "pool_kind": get_args(Pool)}

@@ -70,7 +70,8 @@ class Transformer(nnx.Module):
             rotary_base: the base of the rotary angles; larger for longer contexts.
             context: the most tokens that are seen at once; the data's own by default.
             patch: side of the squares that images are cut into, or the run of values for vectors.
-            pooling: what one answer is read from: the mean of all steps, or a class token; auto takes cls for patches.
+            pooling: what one answer is read from: the mean of all steps, or cls, a token in front; auto: cls for
+                patches, unless causal.
             causal: whether a step sees only those before; by default where each step has a token or number to predict.
             tie_embeddings: whether a language model's output uses its embedding; it does by default.
             embedding_norm: also normalise the embedded inputs, as BERT does.

@@ -18,7 +18,8 @@ class Classification:
     """One class for each example (or each step): softmax cross-entropy in nats, and accuracy.
 
     Args:
-        label_smoothing: probability spread evenly over all classes in the training target (Szegedy et al. 2016).
+        label_smoothing: probability spread evenly over all classes in the training target (Szegedy et al. 2016);
+            evaluation has none.
     """
 
     label_smoothing: Rate = 0.0
@@ -28,6 +29,10 @@ class Classification:
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
         """Losses [B] or [B, T]; accuracy counts the examples whose largest logit is the label's."""
         return cross_entropy.elements(model, batch, self.label_smoothing)
+
+    def judge(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
+        """As `elements`, without smoothing."""
+        return cross_entropy.elements(model, batch, 0.0)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         """`label` [B] and `probability` [B, V] (or with a step dimension after B)."""

@@ -14,7 +14,10 @@ from bigtrain.tasks.task import Batch, Elements, call, weights_like
 
 
 def elements(model: Any, batch: Batch, smoothing: float) -> Elements:
-    """Losses [B] or [B, T] in nats, and the accuracy: how often the largest logit is the target's."""
+    """Losses [B] or [B, T] in nats, and the accuracy: how often the largest logit is the target's.
+
+    Where augmentation mixed two examples, either target is right for its share.
+    """
     return of_logits(call(model, batch), batch, smoothing)
 
 
@@ -22,12 +25,13 @@ def of_logits(logits: Float[Array, "*lead V"], batch: Batch, smoothing: float) -
     """The same, of logits that are there already."""
     logits = logits.astype(jnp.float32)
     targets = batch["targets"].astype(jnp.int32)
-    losses = smoothed(logits, targets, smoothing)
+    said = jnp.argmax(logits, axis=-1)
+    losses, hits = smoothed(logits, targets, smoothing), (said == targets).astype(jnp.float32)
     if "mixed_targets" in batch:  # of the examples that augmentation mixed in, with share 1 - mix
-        mix = batch["mix"].reshape(-1, *(1,) * (losses.ndim - 1))
-        losses = mix * losses + (1.0 - mix) * smoothed(logits, batch["mixed_targets"].astype(jnp.int32), smoothing)
+        mix, others = batch["mix"].reshape(-1, *(1,) * (losses.ndim - 1)), batch["mixed_targets"].astype(jnp.int32)
+        losses = mix * losses + (1.0 - mix) * smoothed(logits, others, smoothing)
+        hits = mix * hits + (1.0 - mix) * (said == others)
     weights = weights_like(batch, losses)
-    hits = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
     return losses, weights, {"accuracy": Mean.of(hits, weights)}
 
 

@@ -23,7 +23,7 @@ class LanguageModeling:
     """Predicts the next token at each position: cross-entropy in nats a token, and accuracy.
 
     Args:
-        label_smoothing: probability spread evenly over the vocabulary in the training target.
+        label_smoothing: probability spread evenly over the vocabulary in the training target; evaluation has none.
     """
 
     label_smoothing: Rate = 0.0
@@ -33,6 +33,10 @@ class LanguageModeling:
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
         """Losses [B, T], one a token."""
         return cross_entropy.elements(model, batch, self.label_smoothing)
+
+    def judge(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
+        """As `elements`, without smoothing."""
+        return cross_entropy.elements(model, batch, 0.0)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         """`next_token` [B, T] and `log_probability` [B, T, V] in nats."""

@@ -94,12 +94,15 @@ def call(model: Any, batch: Batch) -> Any:
 def weights_like(batch: Batch, losses: jax.Array) -> jax.Array:
     """The weight of each loss: the example's weight, and 0 beyond a sequence's length.
 
-    Where targets are sequences of their own length, losses of steps are of theirs.
+    Where targets are sequences of their own length, losses of steps are of theirs. Several losses that aren't those of
+    steps, as of an example with three labels, count whatever its length.
     """
     weights = jnp.ones(losses.shape, jnp.float32)
     if "weights" in batch:
         weights = weights * _aligned(batch["weights"], losses.ndim)
-    lengths = batch.get("target_lengths", batch.get("lengths"))
+    lengths = batch.get("target_lengths")
+    if lengths is None and ("inputs" not in batch or losses.shape[1:2] == batch["inputs"].shape[1:2]):
+        lengths = batch.get("lengths")
     if losses.ndim > 1 and lengths is not None:
         weights = weights * (jnp.arange(losses.shape[1]) < lengths[:, None])
     return weights

@@ -170,4 +170,5 @@ def _check_divides(run: RunConfig, rules: Rules) -> None:
         problem = (
             f"{run.batch_size} does not divide over {rules.ways('batch')} devices and {run.accumulate} microbatches"
         )
-        raise ConfigError("batch_size", problem, allowed=f"multiples of {ways}, such as {below or above} or {above}")
+        nearest = f"{below} or {above}" if below else above
+        raise ConfigError("batch_size", problem, allowed=f"multiples of {ways}, such as {nearest}")

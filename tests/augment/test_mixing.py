@@ -84,6 +84,17 @@ def test_the_loss_of_mixed_labels_is_the_cross_entropy_with_the_mixed_distributi
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
+def test_either_target_of_a_mixture_is_right_for_its_share() -> None:
+    batch = {
+        "inputs": jax.nn.one_hot(jnp.asarray([0, 1, 2]), 3),
+        "targets": jnp.asarray([0, 0, 0]),
+        "mixed_targets": jnp.asarray([1, 1, 0]),
+        "mix": jnp.asarray([0.75, 0.75, 0.5]),
+    }
+    accuracy = Classification().elements(same(), batch, KEY)[2]["accuracy"]
+    assert (float(accuracy.total), float(accuracy.weight)) == (0.75 + 0.25, 3.0)
+
+
 def same() -> Any:
     """A model whose logits are its inputs."""
     from flax import nnx

@@ -98,3 +98,8 @@ def test_parse() -> None:
     sweep = parse("a=1,2")
     assert sweep is not None
     assert sweep.several
+
+
+def test_a_nested_choice_makes_no_nested_run_directory() -> None:
+    assert Path(compose(["model=cnn/lenet5"]).resolved["run_dir"]).parent == Path("runs")
+    assert compose(["model=cnn/lenet5", "run_dir=mine/cnn/lenet5"]).resolved["run_dir"] == "mine/cnn/lenet5"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -10,10 +11,19 @@ import numpy as np
 import pytest
 from partners import partners
 from support import losses_of, prepared, run_fit, state_hash
+from tiny import quick_compiling
 
 from bigtrain.config import groups
 from bigtrain.inference.load import load
 from bigtrain.models.split import split
+
+
+@pytest.fixture(autouse=True)
+def _compile_quickly() -> Iterator[None]:
+    """These programs run for three steps: what they compute is tried, not how fast."""
+    with quick_compiling():
+        yield
+
 
 GROUPS = groups.groups(groups.search_dirs())
 MEMBERS = [(group, name) for group, choices in GROUPS.items() for name in choices if group != "experiment"]

@@ -87,6 +87,18 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         "data.categorical=[day]",
     ),
     (
+        "x;y\n" + "".join(f"{at % 3},5;{at}\n" for at in range(30)),
+        {},
+        "t.csv: column 'x' holds numbers with a comma, such as '0,5'\n  set data.decimal=comma if it is a decimal "
+        "comma; else data.categorical=[x] or data.drop=[x]",
+    ),
+    (
+        "x;y\n" + "".join(f"{at};{at % 3},5\n" for at in range(30)),
+        {},
+        "t.csv: column 'y' holds numbers with a comma, such as '0,5'\n  set data.decimal=comma if it is a decimal "
+        "comma; else data.categorical=[y] or data.drop=[y]",
+    ),
+    (
         "x,name,y\n" + "".join(f"{at}.5,name {at},{at}.5\n" for at in range(50)),
         {"validation": 0, "test": 0},
         "t.csv: column 'name' has 50 distinct texts in 50 rows, too many for categories\n  leave it out: "

@@ -250,6 +250,11 @@ REFUSED_STAGES = {
     ),
     "model.stages[0].small: 3 is no table\n  allowed: fields of a stage": ({"channels": 2, "small": 3},),
     "model.stages[0].kernels: go with block: parallel\n  say both, or neither": ({"channels": 2, "block": "parallel"},),
+    "model.stages[0].channels: 2 channels can't be shared by 3 kernels\n"
+    "  raise it or model.width, or take fewer kernels": ({"channels": 2, "block": "parallel", "kernels": [3, 4, 5]},),
+    "model.stages[0].bias: convolutions of residual blocks have none\n  leave it out": (
+        {"channels": 2, "block": "basic", "bias": True},
+    ),
     "model.stages[0].padding: only plain blocks have another padding than 'same'": (
         {"channels": 2, "block": "basic", "padding": 0},
     ),

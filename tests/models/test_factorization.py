@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from support import run_fit
 from tables import low_rank, write_ratings
-from tiny import build
+from tiny import apart, assert_gradient, build, float64
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Field, Spec
 from bigtrain.models.factorization import Factorization
+from bigtrain.tasks.regression import Regression
+from bigtrain.train.step import mean_gradient
 
 REAL, LABEL = Field((), "float32", "real"), Field((), "int32", "label")
 
@@ -50,6 +53,25 @@ def test_three_columns_are_a_factorisation_machine():
     assert model.biases is None
     p, q, r = (table[1] for table in tables_of(model.factors))
     np.testing.assert_allclose(model(jnp.array([[2, 2, 2]]))[0, 0], p @ q + p @ r + q @ r, rtol=1e-5)
+
+
+def test_the_gradient_agrees_with_finite_differences():
+    data, key = spec(5, 4), jax.random.key(0)
+    with float64():
+        recipe, parts = apart(lambda: Factorization(data, rank=3, rngs=nnx.Rngs(0)), dtype="float64")
+        inputs = jnp.asarray([[1, 3], [4, 1], [0, 2], [2, 0]])  # values not seen in training among them
+        batch = {
+            "inputs": inputs,
+            "targets": jnp.asarray([1.0, -2.0, 0.5, 3.0]),
+            "weights": jnp.asarray([1, 2, 1, 1.0]),
+        }
+        run = jax.jit(mean_gradient(recipe, Regression(data), {}, dtype=jnp.dtype("float64")))
+
+        def loss(params):
+            found = run(params, parts.rest, batch, key)[2]["loss"]
+            return found.total / found.weight
+
+        assert_gradient(loss, parts.params, run(parts.params, parts.rest, batch, key)[0])
 
 
 @pytest.mark.parametrize(

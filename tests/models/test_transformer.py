@@ -171,6 +171,12 @@ def test_an_image_is_cut_into_squares_in_reading_order_with_a_class_token_in_fro
     assert model(image).shape == (B, 3)
 
 
+def test_the_answer_of_a_causal_model_is_not_read_from_a_token_that_sees_nothing():
+    model = transformer(spec(IMAGE), patch=2, causal=True)
+    assert model.embedding.class_token is None
+    assert float(jnp.abs(model(drawn(B, 4, 6, 2)) - model(drawn(B, 4, 6, 2, seed=1))).min()) > 1e-3
+
+
 def test_vectors_are_cut_into_runs_and_images_are_read_as_rows_without_a_patch_size():
     vector = Field((T,), "float32", "features")
     runs = transformer(spec(vector, vocabulary=None), patch=2)
@@ -301,6 +307,7 @@ CATEGORIES = Field((2,), "int32", "categories", sizes=(2, 3))
             {"pooling": "cls"},
             "model.pooling: one class token can't stand for the sequences that data 'made up' packs into a row",
         ),
+        (spec(IMAGE), {"patch": 2, "causal": True, "pooling": "cls"}, "model.pooling: a class token stands in front"),
         (spec(), {"tie_embeddings": True}, "model.tie_embeddings: only a language model's output can use its"),
         (text(), {"context": 5}, "model.context: 5 is less than the 6 steps of data 'made up'"),
         (text(), {"width": 12, "heads": 4}, "model.positions: rotary needs heads of an even size, and 12 / 4 = 3"),

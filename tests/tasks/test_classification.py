@@ -7,6 +7,7 @@ import pytest
 
 from bigtrain.tasks.classification import Classification
 from bigtrain.tasks.language_modeling import LanguageModeling
+from bigtrain.tasks.task import Judging
 
 B, T, V = 5, 3, 4
 RANDOM = np.random.default_rng(0)
@@ -33,6 +34,15 @@ def test_the_loss_is_the_cross_entropy_to_the_smoothed_target(task, shape, smoot
     smoothed = (1 - smoothing) * np.eye(V)[targets] + smoothing / V
     np.testing.assert_allclose(losses, -(smoothed * log_softmax(logits)).sum(-1), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(weights, np.ones(shape))
+
+
+@pytest.mark.parametrize("task", [Classification, LanguageModeling])
+def test_smoothing_is_for_training_alone(task):
+    call, batch = given(RANDOM.normal(size=(B, T, V)), RANDOM.integers(0, V, (B, T)))
+    made = task(label_smoothing=0.3)
+    assert isinstance(made, Judging)
+    np.testing.assert_array_equal(made.judge(call, batch, KEY)[0], task().elements(call, batch, KEY)[0])
+    assert float(jnp.abs(made.judge(call, batch, KEY)[0] - made.elements(call, batch, KEY)[0]).min()) > 1e-3
 
 
 def test_without_smoothing_a_class_that_is_ruled_out_does_no_harm():

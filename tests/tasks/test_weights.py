@@ -33,6 +33,12 @@ def test_the_weight_of_a_step_is_the_example_s_within_its_length():
     np.testing.assert_array_equal(weights_like({}, losses), np.ones((3, 4)))
 
 
+def test_several_labels_of_a_sequence_count_whatever_its_length():
+    batch = {"lengths": jnp.asarray([1, 2]), "inputs": jnp.zeros((2, 6, 2))}
+    np.testing.assert_array_equal(weights_like(batch, jnp.zeros((2, 3))), np.ones((2, 3)))
+    np.testing.assert_array_equal(weights_like(batch, jnp.zeros((2, 6))).sum(1), [1, 2])
+
+
 def drawn(seed, kind, *shape):
     random = np.random.default_rng(seed)
     if kind in ("tokens", "label"):
