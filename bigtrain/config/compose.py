@@ -61,7 +61,7 @@ def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Compo
 
 
 def _one_folder(run_dir: str, choices: Iterable[Any]) -> str:
-    """A run directory in which the names of choices stand without their slashes: cnn/lenet5 is no folder in a folder."""
+    """The run directory without the slashes of choices: cnn/lenet5 is no folder in a folder."""
     for name in choices:
         if isinstance(name, str) and "/" in name:
             run_dir = run_dir.replace(name, name.replace("/", "-"))
