@@ -14,6 +14,7 @@ from bigtrain.data.spec import SPLITS, Dataset, Field, Reader, Source, Spec, Spl
 LARGE = 1 << 30  # bytes above which a set on disk is mapped rather than read
 RESIDENT = 256 << 20  # bytes of one map that may stay in the process's resident set
 FAULT_AROUND = 64 << 10  # Linux maps up to this much of the page cache around each page that is touched
+PIECE = 1 << 16  # rows looked at at once
 SHOWN = 8  # classes that a note names
 READ_AHEAD = 128 << 10  # what Linux reads on a page fault unless it is told that access is random
 
@@ -137,6 +138,22 @@ def _unlearnt(train: Source | None, classes: tuple[str, ...] | None) -> dict[str
     return {"classes": f"no training example of: {', '.join(classes[label] for label in missing[:SHOWN])}{more}"}
 
 
+def _bounded(entry: Field, train: Source | None) -> Field:
+    """Real inputs with their least and greatest value in training, where that is in memory as it is used."""
+    plain = entry.kind == "features" and entry.dtype == "float32" and (entry.scale, entry.shift) == (1.0, 0.0)
+    if not plain or entry.low is not None or not isinstance(train, Arrays) or not len(train):
+        return entry
+    column = train.columns["inputs"]
+    if not isinstance(column, np.ndarray) or not column.size:
+        return entry
+    bounds = []
+    for at in range(0, len(train), PIECE):
+        rows = train.subset(np.arange(at, min(at + PIECE, len(train)))).indices
+        found = column[rows]
+        bounds.append((float(found.min()), float(found.max())))
+    return replace(entry, low=min(low for low, _ in bounds), high=max(high for _, high in bounds))
+
+
 def dataset(
     name: str,
     fields: Mapping[str, Field],
@@ -150,6 +167,7 @@ def dataset(
 ) -> Dataset:
     """A data set of the given splits, of which the empty ones are left out."""
     sizes = {split: len(splits[split]) if split in splits else 0 for split in SPLITS}
+    fields = {**fields, "inputs": _bounded(fields["inputs"], splits.get("train"))}
     found = {**(notes or {}), **_unlearnt(splits.get("train"), classes)}
     spec = Spec(name, dict(fields), sizes, classes, vocabulary, target_vocabulary, reader, found)
     return Dataset(spec, {split: splits[split] for split in SPLITS if sizes[split]})

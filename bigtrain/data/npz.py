@@ -80,7 +80,7 @@ def npz(
     where = Path(path).expanduser()
     loads = _members(where)
     raws = _loaded(where, loads, {"inputs": inputs, "targets": targets})
-    notes = {"path": str(where)}
+    notes = {"path": str(where), **_unused(loads, raws)}
     if target_kind == "auto" and raws["targets"]:
         marks, first = raws["targets"]["train"], raws["inputs"]["train"]
         target_kind = implied_kind(marks, first, columns.is_tokens(raws["inputs"], kind))
@@ -140,6 +140,13 @@ def _loaded(where: Path, loads: Mapping[str, Load], given: Mapping[str, str | No
     for split in names["inputs"]:
         check_lengths(where, {found[split].name: found[split].array for found in raws.values() if found})
     return raws
+
+
+def _unused(names: Iterable[str], raws: Named) -> dict[str, str]:
+    """A note of the arrays that aren't read: one of them may have been meant as lengths or as targets."""
+    used = {raw.name for found in raws.values() for raw in found.values()}
+    left = [name for name in names if name not in used]
+    return {"not read": ", ".join(left[:8]) + (" …" if len(left) > 8 else "")} if left else {}
 
 
 def _names(where: Path, role: str, names: Iterable[str], given: str | None) -> dict[Split, str]:

@@ -69,6 +69,9 @@ def ratings(
         table = open_text(where, form)
         form = table.format
     given = {"user": user, "item": item, "rating": rating}
+    if form.header == "yes" and not any(_named(role, table) or given[role] is not None for role in NAMES):
+        hint = "say which they are: data.user=… data.item=… data.rating=…"
+        raise ConfigError("data", "no column is called user, item or rating", allowed=table.names, hint=hint)
     columns = {role: _column(role, at, given[role], table) for at, role in enumerate(NAMES)}
     if len(set(columns.values())) < len(columns):
         listed = ", ".join(f"{role} {name!r}" for role, name in columns.items())
@@ -88,5 +91,10 @@ def _column(role: str, at: int, given: str | int | None, table: Table) -> str:
     """The column of a role: the one that the user names, one of a usual name, or the one of its usual place."""
     if given is not None:
         return column_named(f"data.{role}", given, table.names)
-    found = [name for name in table.names if name.lower() in NAMES[role]]
+    found = _named(role, table)
     return found[0] if len(found) == 1 else column_named(f"data.{role}", at, table.names)
+
+
+def _named(role: str, table: Table) -> list[str]:
+    """The columns with a usual name of a role."""
+    return [name for name in table.names if name.lower() in NAMES[role]]

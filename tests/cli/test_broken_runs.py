@@ -312,7 +312,8 @@ empty.npy: is empty
 """,
     "predict {run} --input file --output o.npz": """\
 file: can't read a file without a suffix
-  it reads .npy .npz .csv .txt .png .jpg .jpeg
+  it reads .npy .npz .csv .txt .png .jpg .jpeg .bmp .gif .webp .tif .tiff .ppm .pgm\
+ .wav .wave .tsv .tab .jsonl .ndjson .data .dat .gz .parquet .pq .ts
 """,
     "predict {run} --input fine.npy --output o.foo": """\
 o.foo: can't write .foo

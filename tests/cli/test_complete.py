@@ -102,7 +102,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ("line", "replies"),
     [
         ("bigtrain fit mod", ["model="]),
-        ("bigtrain fit model=", ["mlp", "rnn", "vae"]),  # bash replaces only what follows the `=`
+        ("bigtrain fit model=rn", ["rnn"]),  # bash replaces only what follows the `=`
         ("bigtrain fit model=rnn model.cell=l", ["lstm"]),
     ],
 )
@@ -116,9 +116,9 @@ def test_bash_completes_key_value_pairs(line: str, replies: list[str]) -> None:
 def test_fish_completes_key_value_pairs() -> None:
     script = f"function bigtrain; {sys.executable} -m bigtrain $argv; end; bigtrain completion fish | source; "
     done = subprocess.run(
-        ["fish", "-c", script + 'complete -C "bigtrain fit model=v"'], capture_output=True, text=True, check=True
+        ["fish", "-c", script + 'complete -C "bigtrain fit model=va"'], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["model=vae"]
+    assert done.stdout.split() == ["model=vae", "model=vae/conv"]
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")

@@ -1,5 +1,7 @@
 """Arrays saved by the user: how they are found and what they are taken for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -165,3 +167,8 @@ def test_a_mapped_file_is_checked_batch_by_batch(tmp_path, monkeypatch):
     source = npz(path=str(tmp_path), vocabulary=9).splits["train"]
     with pytest.raises(DataError, match=r"'x' holds a token outside \[0, 9\) at index 0"):
         source[np.array([0])]
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", x=np.zeros((20, 3), np.float32), y=np.arange(20) % 2, lens=np.ones(20, int))
+    assert npz(path=str(tmp_path / "set.npz")).spec.notes["not read"] == "lens"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tables import low_rank, write_ratings
 
-from bigtrain.config.errors import InputError
+from bigtrain.config.errors import ConfigError, InputError
 from bigtrain.data.ratings import ratings
 from bigtrain.data.spec import Dataset
 
@@ -119,3 +119,11 @@ def test_no_file_is_given() -> None:
         "data.path: no file is given\n"
         "  for example: bigtrain fit data=ratings data.path=ratings.csv model=factorization"
     )
+
+
+def test_a_header_that_names_no_role_is_no_ratings_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text("passenger,survived,class\n" + "".join(f"{row},{row % 2},{row % 3}\n" for row in range(20)))
+    with pytest.raises(ConfigError, match="no column is called user, item or rating"):
+        ratings(path=str(path))
+    assert ratings(path=str(path), user="passenger", item="class", rating="survived").spec.targets

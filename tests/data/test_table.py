@@ -219,3 +219,12 @@ def test_many_chunks_are_read_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert settings(cut) == settings(whole)
     for name, values in taken(whole).items():
         np.testing.assert_array_equal(values, taken(cut)[name])
+
+
+def test_a_table_knows_that_its_numbers_are_no_pixels(tmp_path: Path) -> None:
+    """So a VAE with a Bernoulli likelihood, which needs values within [0, 1], is refused."""
+    path = tmp_path / "numbers.csv"
+    path.write_text("a,b\n" + "".join(f"{row}.5,{row * 0.25}\n" for row in range(30)))
+    inputs = csv(path=str(path)).spec.inputs
+    assert inputs.low is not None
+    assert inputs.low < 0
