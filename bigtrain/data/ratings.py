@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -69,9 +70,7 @@ def ratings(
         table = open_text(where, form)
         form = table.format
     given = {"user": user, "item": item, "rating": rating}
-    if form.header == "yes" and not any(_named(role, table) or given[role] is not None for role in NAMES):
-        hint = "say which they are: data.user=… data.item=… data.rating=…"
-        raise ConfigError("data", "no column is called user, item or rating", allowed=table.names, hint=hint)
+    _check_header(form, table, given)
     columns = {role: _column(role, at, given[role], table) for at, role in enumerate(NAMES)}
     if len(set(columns.values())) < len(columns):
         listed = ", ".join(f"{role} {name!r}" for role, name in columns.items())
@@ -98,3 +97,10 @@ def _column(role: str, at: int, given: str | int | None, table: Table) -> str:
 def _named(role: str, table: Table) -> list[str]:
     """The columns with a usual name of a role."""
     return [name for name in table.names if name.lower() in NAMES[role]]
+
+
+def _check_header(form: Format, table: Table, given: Mapping[str, str | int | None]) -> None:
+    """Refuses a header that names none of the three: its first columns would be taken for them."""
+    if form.header == "yes" and not any(_named(role, table) or given[role] is not None for role in NAMES):
+        hint = "say which they are: data.user=… data.item=… data.rating=…"
+        raise ConfigError("data", "no column is called user, item or rating", allowed=table.names, hint=hint)
