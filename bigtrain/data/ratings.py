@@ -73,10 +73,8 @@ def ratings(
     _check_header(form, table, given)
     columns = {role: _column(role, at, given[role], table) for at, role in enumerate(NAMES)}
     if len(set(columns.values())) < len(columns):
-        listed = ", ".join(f"{role} {name!r}" for role, name in columns.items())
-        raise ConfigError(
-            "data", f"one column has two meanings: {listed}", hint="set data.user, data.item, data.rating"
-        )
+        both = ", ".join(f"{role} {name!r}" for role, name in columns.items())
+        raise ConfigError("data", f"one column has two meanings: {both}", hint="set data.user, data.item, data.rating")
     when = None if time is None else column_named("data.time", time, table.names)
     used = (columns["user"], columns["item"])
     choice = Choice(columns["rating"], "real", used, (), validation, test, columns=used, newest=when)
