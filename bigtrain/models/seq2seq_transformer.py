@@ -20,10 +20,11 @@ from bigtrain.models.feed_forward import Activation
 from bigtrain.models.layers import Dropout
 from bigtrain.models.positions import sinusoidal
 from bigtrain.models.sequence_pairs import check_pairs
-from bigtrain.models.transformer_block import Block, BlockSettings, Cache, Norm, NormPosition, make_norm
+from bigtrain.models.stack import BlockStack, Remat
+from bigtrain.models.transformer_block import BlockSettings, Norm, NormPosition, make_norm
 
 Memory = dict[str, jax.Array]  # values [B, S, D], valid [B, S]
-Carry = tuple[Bool[Array, "B S"], tuple[Cache, ...], Int[Array, ""]]
+Carry = tuple[Bool[Array, "B S"], Any, Int[Array, ""]]  # valid steps of the source, the blocks' caches, the position
 
 
 class TransformerSeq2Seq(nnx.Module):
@@ -46,6 +47,8 @@ class TransformerSeq2Seq(nnx.Module):
         tied: Literal["output", "none"] = "output",
         attention: Formulation = "auto",
         dropout: Rate = 0.1,
+        scan_layers: bool = False,
+        remat: Remat = "none",
         rngs: nnx.Rngs,
     ) -> None:
         """Builds encoder and decoder for the data's vocabularies.
@@ -63,6 +66,8 @@ class TransformerSeq2Seq(nnx.Module):
             tied: whether the output layer shares the embedding of the target's tokens.
             attention: how attention is computed: auto, fused or plain.
             dropout: share of the values zeroed on the embeddings and after each part of a block, in training.
+            scan_layers: stack the blocks of each side and scan over them: quick to compile at any depth.
+            remat: what the backward pass computes again to save memory: none, full, or dots.
             rngs: random streams for the initial values and for dropout.
         """
         sizes = check_pairs(spec, "TransformerSeq2Seq")
@@ -77,8 +82,8 @@ class TransformerSeq2Seq(nnx.Module):
         }  # fmt: skip
         reading = BlockSettings(layers=layers, **options)
         writing = BlockSettings(layers=decoder_layers or layers, causal=True, cross=True, **options)
-        self.encoder = nnx.List([Block(reading, rngs=rngs) for _ in range(reading.layers)])
-        self.decoder = nnx.List([Block(writing, rngs=rngs) for _ in range(writing.layers)])
+        self.encoder = BlockStack(reading, scan=scan_layers, remat=remat, rngs=rngs)
+        self.decoder = BlockStack(writing, scan=scan_layers, remat=remat, rngs=rngs)
         before = norm_position == "pre"  # the sum of the blocks is normalised once more at the end
         self.encoder_norm = make_norm(reading, rngs=rngs) if before else None
         self.decoder_norm = make_norm(writing, rngs=rngs) if before else None
@@ -97,35 +102,27 @@ class TransformerSeq2Seq(nnx.Module):
         """
         memory = self.encode(inputs, lengths=lengths)
         values = self._embedded(self.target_embed, previous, jnp.arange(previous.shape[1]))
-        for block in self.decoder:
-            values = block(values, memory=memory["values"], memory_mask=memory["valid"])
-        return self._logits(values)
+        return self._logits(self.decoder(values, memory=memory["values"], memory_mask=memory["valid"]))
 
     def encode(self, inputs: Int[Array, "B S"], *, lengths: Int[Array, " B"] | None = None) -> Memory:
         """Reads the source; every array of the result begins with the batch."""
         steps = jnp.arange(inputs.shape[1])
         lengths = jnp.full(len(inputs), inputs.shape[1]) if lengths is None else lengths
         valid = steps < lengths[:, None]
-        values = self._embedded(self.source_embed, inputs, steps)
-        for block in self.encoder:
-            values = block(values, mask=allowed(valid))
+        values = self.encoder(self._embedded(self.source_embed, inputs, steps), mask=allowed(valid))
         return {"values": values if self.encoder_norm is None else self.encoder_norm(values), "valid": valid}
 
     def initial(self, memory: Memory, length: int) -> Carry:
         """The state before the first of up to `length` tokens: room for their keys and values."""
         values = memory["values"]
-        caches = tuple(block.initial(len(values), length, values.dtype, values) for block in self.decoder)
-        return memory["valid"], caches, jnp.int32(0)
+        return memory["valid"], self.decoder.initial(len(values), length, values), jnp.int32(0)
 
     def step(self, carry: Carry, tokens: Int[Array, " B"]) -> tuple[Carry, Float[Array, "B V"]]:
         """One token further: the new state and the logits of the next token."""
         valid, caches, position = carry
         values = self._embedded(self.target_embed, tokens[:, None], position[None])
-        updated = []
-        for block, cache in zip(self.decoder, caches, strict=True):
-            values, cache = block.step(values, cache, position, memory_mask=valid)
-            updated.append(cache)
-        return (valid, tuple(updated), position + 1), self._logits(values)[:, 0]
+        values, caches = self.decoder.step(values, caches, position, memory_mask=valid)
+        return (valid, caches, position + 1), self._logits(values)[:, 0]
 
     def _embedded(self, embed: nnx.Embed, tokens: jax.Array, positions: Int[Array, " T"]) -> Float[Array, "B T D"]:
         rows = jnp.take(embed.embedding[...], tokens, axis=0) * math.sqrt(self.width)

@@ -65,14 +65,17 @@ class BlockStack(nnx.Module):
         return self._through(lambda block, values, _: (block(values, **given), None), values, None)[0]
 
     def initial(self, batch: int, length: int, memory: Float[Array, "B S D"] | None = None) -> Any:
-        """The state before the first of up to `length` tokens: a cache for each block, stacked where they are."""
+        """The state before the first of up to `length` tokens: a cache for each block.
+
+        Those of stacked blocks are stacked along the second dimension: every array begins with the batch.
+        """
         first = self.stacked if self.scanned else self.layers[0]
         dtype = first.attention.key.kernel[...].dtype
 
         def made(block: Block, values: jax.Array, _: None) -> tuple[jax.Array, Any]:
             return values, block.initial(batch, length, dtype, memory)
 
-        return self._through(made, jnp.zeros(()), None)[1]
+        return self._batch_first(self._through(made, jnp.zeros(()), None)[1])
 
     def step(
         self,
@@ -88,7 +91,12 @@ class BlockStack(nnx.Module):
         def stepped(block: Block, values: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
             return block.step(values, cache, position, rotation=rotation, memory_mask=memory_mask)
 
-        return self._through(stepped, values, caches)
+        values, caches = self._through(stepped, values, self._batch_first(caches))
+        return values, self._batch_first(caches)
+
+    def _batch_first(self, caches: Any) -> Any:
+        """Caches with their first two dimensions, layers and batch, exchanged where the blocks are stacked."""
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), caches) if self.scanned else caches
 
     def _through(self, apply: Apply, values: jax.Array, entries: Any) -> tuple[jax.Array, Any]:
         """`apply` for each block in turn, with its entry; the results come stacked, or as a list, as `entries` are."""

@@ -76,6 +76,9 @@ def _stage(path: str, table: Mapping[str, Any], small: bool, width: float) -> St
         chosen["kernels"] = tuple(chosen["kernels"])
     if chosen.get("block", "plain") != "plain" and chosen.get("padding", "same") != "same":
         raise ConfigError(f"{path}.padding", "only plain blocks have another padding than 'same'")
+    idle = [name for name in ("pool_stride", "pool_kind", "pool_centred") if name in chosen]
+    if idle and not (table.get("pool") or chosen.get("pool")):
+        raise ConfigError(f"{path}.{idle[0]}", "says how to pool, and nothing is pooled", hint="set pool, its window")
     if chosen.get("block") in ("basic", "bottleneck") and chosen.get("bias"):
         raise ConfigError(f"{path}.bias", "convolutions of residual blocks have none", hint="leave it out")
     if (chosen.get("block") == "parallel") != bool(chosen.get("kernels")):

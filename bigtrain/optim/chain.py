@@ -130,10 +130,15 @@ def decays(params: Mapping[str, jax.Array]) -> dict[str, bool]:
 
 
 def matrices(params: Mapping[str, jax.Array]) -> dict[str, MuonDimensionNumbers | None]:
-    """The two dims of each matrix, for muon, which leaves all else to Adam; those of stacked layers one by one."""
+    """The two dims of each matrix, for muon, which leaves all else to Adam; those of stacked layers one by one.
+
+    Embeddings are left to Adam too: they are looked up, not multiplied (Jordan 2024).
+    """
 
     def dims(path: tuple[Any, ...], value: jax.Array) -> MuonDimensionNumbers | None:
-        return MuonDimensionNumbers(value.ndim - 2, value.ndim - 1) if _rank(path, value) == 2 else None
+        looked_up = str(path[-1].key).endswith("embedding")
+        multiplied = _rank(path, value) == 2 and not looked_up
+        return MuonDimensionNumbers(value.ndim - 2, value.ndim - 1) if multiplied else None
 
     found: dict[str, MuonDimensionNumbers | None] = jax.tree_util.tree_map_with_path(dims, dict(params))
     return found

@@ -258,6 +258,9 @@ REFUSED_STAGES = {
     "model.stages[0].padding: only plain blocks have another padding than 'same'": (
         {"channels": 2, "block": "basic", "padding": 0},
     ),
+    "model.stages[0].pool_stride: says how to pool, and nothing is pooled\n  set pool, its window": (
+        {"channels": 2, "pool_stride": 2},
+    ),
     f"model.stages[1]: a window of 5 doesn't fit into a map of [2, 2]\n  {FIT}": (
         {"channels": 2, "padding": 0},
         {"channels": 2, "kernel": 5, "padding": 0, "pool": 2},

@@ -13,6 +13,7 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Field, Spec, Vocabulary
 from bigtrain.models.seq2seq import Seq2Seq
 from bigtrain.models.seq2seq_transformer import TransformerSeq2Seq
+from bigtrain.tasks.decoding import Ends, beam
 
 B, S, T = 3, 5, 4
 SOURCE = Vocabulary(tuple("abcde"))
@@ -39,6 +40,7 @@ MODELS = {
     "transformer, post": (
         TransformerSeq2Seq, {**TRANSFORMER, "norm_position": "post", "tied": "none", "decoder_layers": 1},
     ),
+    "transformer, scanned": (TransformerSeq2Seq, {**TRANSFORMER, "scan_layers": True, "remat": "full"}),
 }  # fmt: skip
 
 
@@ -80,6 +82,23 @@ def test_what_follows_a_source_changes_no_bit(name):
     np.testing.assert_array_equal(whole, forced(name, other, LENGTHS))
     inside = jnp.where(jnp.arange(S) == 1, (INPUTS + 2) % 5, INPUTS)  # every source has a second token
     assert (jnp.abs(whole - forced(name, inside, LENGTHS)).max(axis=(1, 2)) > 1e-4).all()
+
+
+def test_stacked_layers_give_what_separate_ones_do_and_a_beam_finds_the_same():
+    """From the same initial values; also the state between two tokens, whose arrays a beam reorders by their rows."""
+
+    def written(scan):
+        made = TransformerSeq2Seq(SPEC, **TRANSFORMER, scan_layers=scan, rngs=nnx.Rngs(0))
+        memory = made.encode(jnp.repeat(INPUTS, 3, axis=0), lengths=jnp.repeat(LENGTHS, 3))
+        carry = made.initial(memory, T)
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(carry) if leaf.ndim} == {3 * B}
+        tokens, scores = beam(made.step, carry, B, Ends(made.start, made.end, T), size=3)
+        return made(INPUTS, PREVIOUS, lengths=LENGTHS), tokens, scores
+
+    (logits, tokens, scores), others = (jax.jit(written, static_argnums=0)(scan) for scan in (False, True))
+    np.testing.assert_allclose(logits, others[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(tokens, others[1])
+    np.testing.assert_allclose(scores, others[2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["bahdanau", "transformer"])

@@ -200,3 +200,8 @@ def test_stacked_layers_are_updated_as_the_separate_ones(name):
         expected, _ = rule.update(own[1], rule.init(own[0]), own[0])
         for key, value in expected.items():
             np.testing.assert_allclose(found[f"stacked.{key}"][layer], value, rtol=1e-5, atol=1e-7)
+
+
+def test_muon_leaves_embeddings_and_vectors_to_adam():
+    params = {"embed.embedding": jnp.ones((4, 3)), "hidden.kernel": jnp.ones((4, 3)), "hidden.bias": jnp.ones(3)}
+    assert list(matrices(params).values()) == [None, (0, 1), None]
