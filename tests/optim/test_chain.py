@@ -204,4 +204,4 @@ def test_stacked_layers_are_updated_as_the_separate_ones(name):
 
 def test_muon_leaves_embeddings_and_vectors_to_adam():
     params = {"embed.embedding": jnp.ones((4, 3)), "hidden.kernel": jnp.ones((4, 3)), "hidden.bias": jnp.ones(3)}
-    assert list(matrices(params).values()) == [None, (0, 1), None]
+    assert matrices(params) == {"embed.embedding": None, "hidden.kernel": (0, 1), "hidden.bias": None}
