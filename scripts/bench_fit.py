@@ -25,6 +25,7 @@ import optax
 
 from bigtrain.cli.fit import understood
 from bigtrain.data.load import load_data
+from bigtrain.run.clock import Clock
 from bigtrain.tracking.console import Console
 from bigtrain.train import hooks
 from bigtrain.train.fit import Start, assemble
@@ -69,16 +70,17 @@ def bigtrain_side(data: Path, folder: Path, steps: int) -> Callable[[], float]:
             loggers = [
                 build(node, trusted, directory=directory.path, resumed=None) for node in checked.loggers.values()
             ]
-            start = Start(ready.program.init(numbers), 0, {})
+            start = Start(ready.program.init(numbers), 0, {}, {})
             checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
             console = Console(quiet=True)
-            parts = assemble(ready, start, numbers, checkpoints, [*loggers, console], console, directory, Requests())
+            clock, watching = Clock(), [*loggers, console]
+            parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, Requests(), clock)
             measured = [part for part in parts if not isinstance(part, (hooks.Evaluate, hooks.Save, hooks.SaveBest))]
             jax.block_until_ready(start.state)
             begun = time.perf_counter()
             train(
                 ready.program, ready.placement, measured, start.state, numbers,
-                start=0, steps=steps, pace=Pace(ready.placement.capacity),
+                start=0, steps=steps, pace=Pace(ready.placement.capacity), clock=clock,
             )  # fmt: skip
             seconds = time.perf_counter() - begun
             for logger in loggers:

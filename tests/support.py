@@ -18,6 +18,7 @@ from bigtrain.config.check import Checked
 from bigtrain.config.compose import to_yaml
 from bigtrain.config.trust import Trust
 from bigtrain.data.load import load_data
+from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 from bigtrain.tracking.console import Console
 from bigtrain.train import interrupt
@@ -42,7 +43,7 @@ def run_fit(run_dir: Path, *overrides: str) -> dict[str, Any]:
         directory.check_same(composed.written)
     else:
         directory = RunDirectory.create(run_dir, to_yaml(composed.written), given)
-    return fit(ready, checked, trusted, directory, Console(quiet=True))
+    return fit(ready, checked, trusted, directory, Console(quiet=True), Clock())
 
 
 @contextlib.contextmanager

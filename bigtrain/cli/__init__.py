@@ -42,6 +42,9 @@ def _answered() -> int:
         from bigtrain.cli.complete import respond
 
         return respond(sys.argv[2:])
+    from bigtrain.run.clock import Clock
+
+    clock = Clock()
     import typer
 
     from bigtrain.cli.app import app
@@ -50,7 +53,7 @@ def _answered() -> int:
     sys.unraisablehook = _unraisable
     usage_error: Any = typer.BadParameter.__mro__[1]  # the base of all mistakes in arguments, which has no public name
     try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="bigtrain", standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="bigtrain", standalone_mode=False, obj=clock)
         return code if isinstance(code, int) else 0
     except BigtrainError as error:
         return _told(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -60,6 +60,7 @@ def main(
 
 @app.command()
 def fit(
+    context: typer.Context,
     overrides: Overrides = None,
     cfg: Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compile and print the summary; train nothing.")] = False,
@@ -70,7 +71,8 @@ def fit(
     """Train a model; the same command again continues an interrupted run."""
     from bigtrain.cli.fit import run
 
-    run(overrides or [], cfg=cfg, dry_run=dry_run, as_json=json, config_dir=config_dir, trust=trust or [])
+    options: dict[str, Any] = {"cfg": cfg, "dry_run": dry_run, "as_json": json, "config_dir": config_dir}
+    run(overrides or [], **options, trust=trust or [], clock=context.obj)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
+from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -23,7 +24,14 @@ _NOT_TAKEN_OVER = ("plugins", "data.url")
 
 
 def run(
-    overrides: Sequence[str], *, cfg: bool, dry_run: bool, as_json: bool, config_dir: Path | None, trust: Sequence[str]
+    overrides: Sequence[str],
+    *,
+    cfg: bool,
+    dry_run: bool,
+    as_json: bool,
+    config_dir: Path | None,
+    trust: Sequence[str],
+    clock: Clock,
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
@@ -53,7 +61,7 @@ def run(
         if _finished(existing, steps, patience, console, again, as_json=as_json):
             return
         _note_new_length(existing, checked, console)
-    with console.waiting("compiling"):
+    with console.waiting("compiling"), clock.part("compile"):
         ready = prepare(checked, trusted, dataset)
     if existing is not None or dry_run:
         directory = existing
@@ -65,7 +73,7 @@ def run(
         report.dry_run(ready, as_json=as_json)
         return
     directory.keep(to_yaml(composed.written), composed.overrides)
-    _train(ready, checked, trusted, directory, console, again, as_json=as_json)
+    _train(ready, checked, trusted, directory, console, clock, again, as_json=as_json)
 
 
 def flags(config_dir: Path | None, trust: Sequence[str]) -> str:
@@ -158,6 +166,7 @@ def _train(
     trusted: Trust,
     directory: RunDirectory,
     console: Console,
+    clock: Clock,
     again: str,
     *,
     as_json: bool,
@@ -167,7 +176,7 @@ def _train(
     from bigtrain.train.hooks import Interrupted
 
     try:
-        result = fit(ready, checked, trusted, directory, console)
+        result = fit(ready, checked, trusted, directory, console, clock)
     except Interrupted as stopped:
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
         console.say(f"  bigtrain fit run_dir={directory.path}{again}")

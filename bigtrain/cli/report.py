@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,13 +74,44 @@ def result(found: Mapping[str, Any], *, as_json: bool, again: str = "") -> None:
     where = Path(found["run_dir"])
     names = ("checkpoints/", "metrics.jsonl", "curves.png", "samples/", "answers/")
     kept = [name for name in names if (where / name).exists()]
-    lines.append(("time", f"{found['seconds']:.1f} s, and {found['compile_seconds']:.1f} s to compile"))
+    lines.append(("time", _time(found["seconds"], found.get("seconds_by_part") or {})))
+    if found.get("speed"):
+        lines.append(("speed", _speed(found["speed"])))
+    if (where / "profile").exists():
+        lines.append(("profile", f"{where / 'profile'}: perfetto_trace.json.gz opens at ui.perfetto.dev"))
     lines.append(("files", f"{where}: {' '.join(kept)}"))
     quoted = shlex.quote(str(where))
     trust = "".join(f" --trust {name}" for name in again.split(" --trust ")[1:])
     best = " --checkpoint best" if stopped and found.get("best") else ""
     lines.append(("next", f"bigtrain {'sample' if 'samples/' in kept else 'evaluate'} {quoted}{best}{trust}"))
-    sys.stdout.write("".join(f"{name:<10}  {text}\n" for name, text in lines))
+    for name, text in lines:
+        wrapped = textwrap.wrap(text, 68) if name in ("time", "speed") else [text]  # paths and commands stay whole
+        sys.stdout.write(f"{name:<10}  " + f"\n{'':12}".join(wrapped) + "\n")
+
+
+def _time(seconds: float, parts: Mapping[str, float]) -> str:
+    """The wall time, and below it what it was spent on, the longest first."""
+    spent = sorted(parts.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {part:.1f}" for name, part in spent if part >= 0.05)
+    return f"{seconds:.1f} s" + (f" = {shown}" if shown else "")
+
+
+def _speed(found: Mapping[str, Any]) -> str:
+    """Training throughput, operations counted in the program, and their share of the peak where it is known."""
+    text = f"{count(found['examples_per_second'])} examples/s, {count(found['flops_per_second'])}FLOP/s"
+    text += f" ({count(found['flops_per_step'])}FLOP a step)"
+    if found.get("mfu") is not None:
+        text += f"; MFU {found['mfu']:.1%} of {count(found['peak_flops'])}FLOP/s ({found['peak']})"
+    return text
+
+
+def count(number: float) -> str:
+    """A large number for people, with its decimal prefix."""
+    for unit in ("", "k", "M", "G", "T"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} P"
 
 
 def scores(values: Mapping[str, float]) -> str:

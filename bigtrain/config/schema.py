@@ -100,6 +100,10 @@ class RunConfig:
         placement: keep the training set on the device, or stream it; auto keeps what fits.
         data_workers: processes that read and decode a streamed training set; 0 is a thread of the run's own process.
         steps_per_dispatch: steps that run in one call of the compiled program; auto makes Python's share negligible.
+        profile: record a trace of some steps for Perfetto and TensorBoard, and measure the share of the peak speed
+            (MFU) also where no table has the device's.
+        profile_from: the first step in the trace.
+        profile_steps: how many steps are in it.
         compilation_cache: keep compiled programs in $BIGTRAIN_CACHE (default ~/.cache/bigtrain) for the next start.
         checkpoint: when to save and what to keep.
         early_stopping: when to end before the last step.
@@ -129,6 +133,9 @@ class RunConfig:
     placement: Literal["auto", "resident", "stream"] = "auto"
     data_workers: NonNegativeInt = 0
     steps_per_dispatch: PositiveInt | Literal["auto"] = "auto"
+    profile: bool = False
+    profile_from: Steps = "50%"  # type: ignore[assignment]
+    profile_steps: PositiveInt = 20
     compilation_cache: bool = True
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)

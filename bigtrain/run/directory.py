@@ -8,6 +8,7 @@ metrics.jsonl     …and what the other loggers write
 checkpoints/      training states
 samples/          what a generative model made
 curves.png        learning curves
+profile/          traces of some steps
 result.json       the final scores; exists exactly when the run is finished
 """
 
@@ -28,7 +29,8 @@ from bigtrain.config.errors import InputError, nearest
 
 EXTENDABLE = (
     "steps", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers", "steps_per_dispatch",
-    "compilation_cache", "checkpoint", "early_stopping", "loggers", "plugins", "mesh",
+    "profile", "profile_from", "profile_steps", "compilation_cache", "checkpoint", "early_stopping", "loggers",
+    "plugins", "mesh",
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 

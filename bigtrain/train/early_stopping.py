@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bigtrain.config.schema import EarlyStoppingConfig
-from bigtrain.train.hooks import Silent
+from bigtrain.train.hooks import Periodic
 from bigtrain.train.state import TrainState
 
 
@@ -17,7 +17,7 @@ def has_ended(waiting: Mapping[str, Any], cfg: EarlyStoppingConfig) -> bool:
 
 
 @dataclass
-class EarlyStopping(Silent):
+class EarlyStopping(Periodic):
     """Counts the evaluations without improvement. Comes after the evaluation and before what saves.
 
     Args:
@@ -30,7 +30,6 @@ class EarlyStopping(Silent):
         save: saves the state of the last step.
     """
 
-    every: int
     cfg: EarlyStoppingConfig
     monitor: str
     mode: Literal["min", "max"]

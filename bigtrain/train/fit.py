@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,18 +15,22 @@ from bigtrain.config.build import build
 from bigtrain.config.check import Checked
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
+from bigtrain.parallel.peak import peak
 from bigtrain.run import environment, pictures
+from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 from bigtrain.run.history import History, read_lines
 from bigtrain.tasks.task import Generative
 from bigtrain.tracking.logger import Logger
 from bigtrain.train import hooks, interrupt
+from bigtrain.train.cache import cache_dir
 from bigtrain.train.corpus import Writer, installed, writes
 from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.loop import train
 from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import Prepared
+from bigtrain.train.profile import Profile
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.state import TrainState
 
@@ -45,9 +48,10 @@ class Start:
     waiting: dict[str, Any]  # what early stopping has counted
 
 
-def fit(ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console) -> dict[str, Any]:
+def fit(
+    ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console, clock: Clock
+) -> dict[str, Any]:
     """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is."""
-    begun = time.perf_counter()
     numbers = ready.program.numbers(ready.values)
     checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
     start = begin(ready, checkpoints, numbers)
@@ -56,22 +60,39 @@ def fit(ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirecto
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
         requested = closing.enter_context(interrupt.requests())
         loggers = open_loggers(checked, trusted, directory, start.step, closing)
-        closing.callback(checkpoints.close)
+        closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
         history = History(read_lines(directory.path / "metrics.jsonl"))
         watching = [*loggers, console, history]
-        parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested)
+        parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock)
+        if ready.lengths.profile:
+            span = (ready.lengths.profile, start.step, ready.lengths.steps)
+            tracing = Profile.of(*span, directory.path / "profile", clock)
+            if tracing is not None:
+                parts.append(tracing)
+                closing.callback(tracing.close)
         console.begin(start.step, ready.lengths.steps)
         pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
         ended = decided and (directory.result() or {}).get("steps") != start.step
         position = {"start": start.step, "steps": start.step if ended else ready.lengths.steps}
-        state = train(ready.program, ready.placement, parts, start.state, numbers, pace=pace, **position)
-    pictures.curves(directory.path / "curves.png", history.lines)
-    result = finish(ready, state, numbers, checkpoints, directory, time.perf_counter() - begun)
+        with clock.part("step"):
+            state = train(
+                ready.program, ready.placement, parts, start.state, numbers, pace=pace, clock=clock, **position
+            )
+        with clock.part("logging"):
+            closing.close()
+            pictures.curves(directory.path / "curves.png", history.lines)
+    result = finish(ready, state, numbers, checkpoints, directory, clock, start.step)
     for note in result.get("notes", ()):
         console.say(f"note: {note}", style="yellow")
     return result
+
+
+def saved(checkpoints: Checkpoints, clock: Clock) -> None:
+    """Waits until the last checkpoint is on disk."""
+    with clock.part("checkpoint"):
+        checkpoints.close()
 
 
 def open_loggers(
@@ -104,10 +125,11 @@ def assemble(
     console: Console,
     directory: RunDirectory,
     requested: interrupt.Requests,
+    clock: Clock,
 ) -> list[hooks.Hook]:
     """The hooks of a run, in the order they act."""
     lengths, run = ready.lengths, ready.run
-    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch)
+    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, clock)
     log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
     scores: dict[int, dict[str, float]] = {}
     parts: list[hooks.Hook] = [hooks.Progress(lengths.steps, console.advance), log]
@@ -148,20 +170,17 @@ def writer(ready: Prepared, size: int) -> Writer:
 
 
 def finish(
-    ready: Prepared, state: TrainState, numbers: Any, checkpoints: Checkpoints, directory: RunDirectory, seconds: float
+    ready: Prepared,
+    state: TrainState,
+    numbers: Any,
+    checkpoints: Checkpoints,
+    directory: RunDirectory,
+    clock: Clock,
+    begun: int,
 ) -> dict[str, Any]:
     """Scores the final state on every split but the training one, and writes result.json."""
-    scores = {
-        split: Scorer(ready.program, ready.batching, source, numbers)(state)
-        for split, source in ready.dataset.splits.items()
-        if split != "train"
-    }
-    notes: list[str] = []
-    if writes(ready.program.definition.make_task(ready.values)):
-        written = writer(ready, ready.batching.batch_size)
-        for split, means in scores.items():
-            found, notes = installed(written.scores(state, ready.dataset.splits[split]))
-            means |= found
+    with clock.part("evaluation"):
+        scores, notes = final_scores(ready, state, numbers)
     best, step = checkpoints.best(), int(state.step)
     stopped = None
     if step < ready.lengths.steps:
@@ -174,9 +193,54 @@ def finish(
         **scores,
         "best": {"step": best.step, ready.run.checkpoint.monitor: best.score} if best else None,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "seconds": round(seconds, 3),
-        "compile_seconds": round(ready.compile_seconds, 3),
+        "speed": speed(ready, clock, step - begun),
+        **times(clock),
         **({"notes": notes} if notes else {}),
     }
     directory.write("result.json", json.dumps(result, indent=1))
     return result
+
+
+def final_scores(ready: Prepared, state: TrainState, numbers: Any) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """The means of every split but the training one, those of written texts among them, and what to say of them."""
+    scores = {
+        split: Scorer(ready.program, ready.batching, source, numbers)(state)
+        for split, source in ready.dataset.splits.items()
+        if split != "train"
+    }
+    notes: list[str] = []
+    if writes(ready.program.definition.make_task(ready.values)):
+        written = writer(ready, ready.batching.batch_size)
+        for split, means in scores.items():
+            found, notes = installed(written.scores(state, ready.dataset.splits[split]))
+            means |= found
+    return scores, notes
+
+
+def times(clock: Clock) -> dict[str, Any]:
+    """The wall time of the command until now, and its parts."""
+    spent = {name: round(seconds, 3) for name, seconds in clock.spent().items()}
+    return {"seconds": round(sum(spent.values()), 3), "seconds_by_part": spent}
+
+
+def speed(ready: Prepared, clock: Clock, steps: int) -> dict[str, Any] | None:
+    """How fast `steps` steps were: operations counted in the traced program, and their share of the devices' peak.
+
+    MFU as Chowdhery et al. 2022 define it, but with every operation of the step counted, the optimizer's too: what is
+    computed again to save memory doesn't count. A peak that was measured too low is raised to what was reached.
+    """
+    spent = clock.spent()
+    seconds = spent.get("step", 0.0) + spent.get("data wait", 0.0)
+    if steps < 1 or seconds <= 0:
+        return None
+    rate, run = ready.program.flops * steps / seconds, ready.run
+    found: dict[str, Any] = {
+        "steps_per_second": steps / seconds,
+        "examples_per_second": steps * run.batch_size / seconds,
+    }
+    found |= {"flops_per_step": ready.program.flops, "flops_per_second": rate, "mfu": None}
+    with clock.part("profile"):
+        most = peak(ready.rules.mesh.devices.flat, run.precision, cache_dir() / "peak.json", measure=run.profile)
+    if most is not None:
+        found |= {"mfu": rate / max(rate, most.flops), "peak_flops": max(rate, most.flops), "peak": most.source}
+    return found

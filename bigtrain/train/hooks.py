@@ -1,9 +1,8 @@
-"""What happens beside the loop: logging, evaluation, samples, checkpoints. Each hook is due every so many steps."""
+"""What happens beside the loop: logging, evaluation, samples, checkpoints. Each hook says at which steps it is due."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import RunError
 from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
+from bigtrain.run.clock import Clock
 from bigtrain.tracking.logger import Logger
 from bigtrain.train.state import TrainState
 
@@ -23,7 +23,9 @@ from bigtrain.train.state import TrainState
 class Hook(Protocol):
     """Called by the loop."""
 
-    every: int
+    def after(self, step: int) -> int:
+        """The first step after `step` at which the hook is due."""
+        ...
 
     def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
         """Sees every dispatch: its metrics, still on the device, and the state after it."""
@@ -34,8 +36,15 @@ class Hook(Protocol):
         ...
 
 
-class Silent:
-    """A hook that doesn't look at the metrics of each dispatch."""
+@dataclass
+class Periodic:
+    """A hook that is due every so many steps, and doesn't look at the metrics of each dispatch."""
+
+    every: int
+
+    def after(self, step: int) -> int:
+        """The next multiple of `every`."""
+        return (step // self.every + 1) * self.every
 
     def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
         """Nothing to record."""
@@ -86,19 +95,19 @@ def diverged(step: int) -> RunError:
 
 
 @dataclass
-class Log:
+class Log(Periodic):
     """Writes the mean of each metric since the last line to every logger.
 
     A line is written once the next dispatch is under way: fetching and formatting it costs the device nothing.
     """
 
-    every: int
     loggers: Sequence[Logger]
     examples_a_step: int
     steps_per_epoch: float
+    clock: Clock
     window: Window = field(default_factory=Window)
     _due: int | None = None
-    _clock: float = field(default_factory=time.perf_counter)
+    _trained: float = 0.0  # seconds of training until the last line
     _steps: int = 0
 
     def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
@@ -117,24 +126,25 @@ class Log:
             return
         step, self._due = self._due, None
         self.window.drain()
-        now = time.perf_counter()
-        rate = self._steps * self.examples_a_step / max(now - self._clock, 1e-9)
-        self._clock, self._steps = now, 0
+        trained = self.clock.training()
+        rate = self._steps * self.examples_a_step / max(trained - self._trained, 1e-9)
+        self._trained, self._steps = trained, 0
         scalars = {f"train/{name}": value for name, value in self.window.means().items()}
         scalars |= {"epoch": step / self.steps_per_epoch, "examples_per_second": rate}
-        for logger in self.loggers:
-            logger.log(step, scalars)
+        with self.clock.part("logging"):
+            for logger in self.loggers:
+                logger.log(step, scalars)
 
-    def leave_out(self, since: float) -> None:
-        """Takes the time since then, spent in another hook, out of the training rate."""
-        self._clock += time.perf_counter() - since
+    def settle(self, state: TrainState) -> None:
+        """Writes the line that is due, and waits for the device, so that no other hook is charged with its steps."""
+        self.flush()
+        jax.block_until_ready(state)
 
 
 @dataclass
-class Evaluate(Silent):
+class Evaluate(Periodic):
     """Scores the validation split."""
 
-    every: int
     score: Callable[[TrainState], dict[str, float]]
     loggers: Sequence[Logger]
     scores: dict[int, dict[str, float]]
@@ -142,37 +152,35 @@ class Evaluate(Silent):
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Evaluates, logs, and leaves the scores for the checkpoint hook."""
-        self.log.flush()
-        begun = time.perf_counter()
-        result = self.score(state)
+        self.log.settle(state)
+        with self.log.clock.part("evaluation"):
+            result = self.score(state)
         if not all(math.isfinite(value) for value in result.values()):
             raise diverged(step)
         self.scores[step] = result
-        for logger in self.loggers:
-            logger.log(step, {f"validation/{name}": value for name, value in result.items()})
-        self.log.leave_out(begun)
+        with self.log.clock.part("logging"):
+            for logger in self.loggers:
+                logger.log(step, {f"validation/{name}": value for name, value in result.items()})
 
 
 @dataclass
-class Show(Silent):
+class Show(Periodic):
     """Makes samples of a generative model visible: images in the run directory, text on the terminal."""
 
-    every: int
     show: Callable[[int, TrainState], None]
     log: Log
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Draws and shows."""
-        begun = time.perf_counter()
-        self.show(step, state)
-        self.log.leave_out(begun)
+        self.log.settle(state)
+        with self.log.clock.part("samples"):
+            self.show(step, state)
 
 
 @dataclass
-class Save(Silent):
+class Save(Periodic):
     """Saves the state whenever it is due, and at the end."""
 
-    every: int
     checkpoints: Checkpoints
     scores: Mapping[int, dict[str, float]]
     log: Log
@@ -184,22 +192,20 @@ class Save(Silent):
 
     def save(self, step: int, state: TrainState) -> None:
         """Saves the state and the log window in flight; a state that is not finite is never saved."""
-        self.log.flush()
+        self.log.settle(state)
         self.log.window.drain()
-        begun = time.perf_counter()
-        if not is_finite(state.as_dict()):  # blocks on the device
-            raise diverged(step)
-        meta: dict[str, Any] = {"scores": self.scores.get(step), "window": self.log.window.sums}
-        meta["early_stopping"] = dict(self.waiting)
-        self.checkpoints.save(step, state.as_dict(), meta)
-        self.log.leave_out(begun)
+        with self.log.clock.part("checkpoint"):
+            if not is_finite(state.as_dict()):  # blocks on the device
+                raise diverged(step)
+            meta: dict[str, Any] = {"scores": self.scores.get(step), "window": self.log.window.sums}
+            meta["early_stopping"] = dict(self.waiting)
+            self.checkpoints.save(step, state.as_dict(), meta)
 
 
 @dataclass
-class SaveBest(Silent):
+class SaveBest(Periodic):
     """Saves the state when its validation score is the best so far."""
 
-    every: int
     saver: Save
 
     def __call__(self, step: int, state: TrainState) -> None:
@@ -216,10 +222,9 @@ def is_finite(tree: Any) -> jax.Array:
 
 
 @dataclass
-class Progress:
+class Progress(Periodic):
     """Tells the terminal how far the run is."""
 
-    every: int
     report: Callable[[int], None]
 
     def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
@@ -231,10 +236,9 @@ class Progress:
 
 
 @dataclass
-class Interrupt:
-    """Ends the run at the next dispatch after a signal, with everything saved. Comes last among the hooks."""
+class Interrupt(Periodic):
+    """Ends the run at the next dispatch after a signal, with everything saved. Comes after all that it saves."""
 
-    every: int
     requested: Callable[[], int | None]
     save: Callable[[int, TrainState], None]
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from bigtrain.data.placement import Dispatch, Placement
+from bigtrain.run.clock import Clock
 from bigtrain.train.hooks import Hook
 from bigtrain.train.pace import Pace
 from bigtrain.train.program import Program
@@ -29,26 +30,28 @@ def train(
     start: int,
     steps: int,
     pace: Pace,
+    clock: Clock,
 ) -> TrainState:
     """Trains from step `start` to step `steps`, or until a hook ends the run, and returns the final state.
 
     Args:
         program: the compiled steps.
         placement: gives each dispatch its data.
-        hooks: called after a dispatch that ends on a multiple of their `every`, and after the last one, in order.
+        hooks: called after a dispatch that ends on a step at which they are due, and after the last one, in order.
         state: the state after `start` steps; its memory is reused, so it must not be used again.
         numbers: the hyperparameters, on the devices.
         start: steps already done.
         steps: steps of the whole run.
         pace: decides how many steps the next dispatch takes.
+        clock: is told of the time spent waiting for data; the hooks tell it of theirs.
     """
-    for dispatch, feed in placement.feeds(dispatches(start, steps, hooks, pace)):
+    for dispatch, feed in clock.each("data wait", placement.feeds(dispatches(start, steps, hooks, pace))):
         state, metrics = program.advance(state, feed, dispatch.number, numbers)
         pace.launched(dispatch, metrics)  # waits for the dispatch before this one, so the device always has work
         done, ended = dispatch.step + dispatch.number, False
         for hook in hooks:
             hook.record(dispatch, metrics, state)
-            if done % hook.every == 0 or done == steps:
+            if done in (hook.after(done - 1), steps):
                 ended = bool(hook(done, state)) or ended
                 pace.interrupted()
         if ended:  # early stopping: further training doesn't pay
@@ -61,7 +64,7 @@ def dispatches(start: int, steps: int, hooks: Sequence[Hook], pace: Pace) -> Ite
     """Cuts the steps from `start` to `steps` into dispatches; none runs past a step at which a hook is due."""
     step = start
     while step < steps:
-        due = min([steps] + [(step // hook.every + 1) * hook.every for hook in hooks])
+        due = min([steps, *(hook.after(step) for hook in hooks)])
         number = min(pace.steps, due - step)
         yield Dispatch(step, number)
         step += number

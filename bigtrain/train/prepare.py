@@ -34,6 +34,7 @@ class Lengths:
     eval_every: int
     log_every: int
     save_every: int
+    profile: tuple[int, int] | None  # the first step in the trace, and how many
     steps_per_epoch: float
 
 
@@ -69,7 +70,8 @@ def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duratio
 
     every = {name: max(1, to_steps(run.duration(name))) for name in ("eval_every", "log_every")}
     save = max(1, to_steps(Duration.parse(run.checkpoint.every)))
-    return Lengths(steps, every["eval_every"], every["log_every"], save, per_epoch), to_steps
+    traced = (max(1, to_steps(run.duration("profile_from"))), run.profile_steps) if run.profile else None
+    return Lengths(steps, every["eval_every"], every["log_every"], save, traced, per_epoch), to_steps
 
 
 def definition(checked: Checked, trusted: Trust, dataset: Dataset) -> Definition:

@@ -6,6 +6,7 @@ Shapes first, then shardings, then executables; arrays come last. Everything tha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from bigtrain.optim.chain import Chain
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import step
+from bigtrain.train.flops import count, flops_of
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
 
@@ -157,6 +159,7 @@ class Program:
     abstract: TrainState
     capacity: int
     executables: Mapping[str, Any]
+    flops: float = 0.0  # of one optimizer step, on all devices together, without what is computed twice (remat)
 
     def init(self, numbers: Numbers) -> TrainState:
         """A fresh state, created already sharded."""
@@ -202,7 +205,7 @@ def compile_program(
     recipe, _ = definition.recipe()
     replicated = rules.sharding()
     numbers = _abstract_numbers(values, rules)
-    count = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
+    number = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
     shapes = jax.eval_shape(definition.init, numbers)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -212,14 +215,27 @@ def compile_program(
         return definition.advance(recipe, capacity, state, feed, number, numbers)
 
     jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
+    traced = jitted.trace(state, feed, number, numbers)
     lowered = {
-        "advance": jitted.lower(state, feed, count, numbers),
+        "advance": traced.lower(),
         "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
         "evaluate": _evaluation(definition, recipe, rules, state, values, evaluation),
     }
     with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
         executables = dict(zip(lowered, pool.map(lambda item: item.compile(), lowered.values()), strict=True))
-    return Program(definition, recipe, rules, state, capacity, executables)
+    flops = _flops(definition, traced.jaxpr, (state, feed, number, numbers), capacity)
+    return Program(definition, recipe, rules, state, capacity, executables, flops)
+
+
+def _flops(definition: Definition, traced: Any, shapes: tuple[Any, ...], capacity: int) -> float:
+    """Operations of a step; those that `remat` repeats are left out, as MFU is defined without them."""
+    node = definition.model
+    if node.arguments.get("remat", "none") == "none":
+        return flops_of(traced)  # the loop's body counts once
+    plain = dataclasses.replace(node, arguments={**node.arguments, "remat": "none"})
+    kept = dataclasses.replace(definition, model=plain)
+    recipe = kept.recipe()[0]
+    return count(lambda *given: kept.advance(recipe, capacity, *given), *shapes)
 
 
 def compile_evaluation(

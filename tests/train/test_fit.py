@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +19,14 @@ from support import losses_of, metrics_of, run_fit
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import RunError
+from bigtrain.data.sampler import Order
+from bigtrain.run import clock as clock_module
+from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
+from bigtrain.tracking.jsonl import JSONL
 from bigtrain.train import hooks
+from bigtrain.train.evaluate import Scorer
+from bigtrain.train.program import Program
 from bigtrain.train.state import TrainState
 
 SHORT = ("steps=12", "batch_size=16", "log_every=2", "eval_every=4", "checkpoint.every=6")
@@ -146,12 +154,52 @@ def test_checkpoints_are_saved_when_they_are_due(evaluate: int, save: int, tmp_p
 
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
     """The loss of the last step may be fine while its update was not."""
-    log = hooks.Log(1, [], 1, 1.0)
+    log = hooks.Log(1, [], 1, 1.0, Clock())
     save = hooks.Save(1, Checkpoints(tmp_path), {}, log)
     state = TrainState(jnp.int32(1), {"w": jnp.ones(2)}, {"mean": jnp.array([1.0, jnp.inf])}, {}, {})
     with pytest.raises(RunError, match="diverged"):
         save.save(1, state)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_parts_of_the_time_sum_to_it(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    parts = result["seconds_by_part"]
+    assert {"step", "data wait", "evaluation", "checkpoint", "logging", "start"} <= parts.keys()
+    assert min(parts.values()) >= 0
+    assert sum(parts.values()) == pytest.approx(result["seconds"], abs=1e-3)
+
+
+def test_the_speed_is_what_was_trained_in_the_time_of_steps_and_data(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    speed, parts = result["speed"], result["seconds_by_part"]
+    seconds = parts["step"] + parts["data wait"]
+    assert speed["steps_per_second"] * seconds == pytest.approx(12, rel=0.1)
+    assert speed["examples_per_second"] == pytest.approx(16 * speed["steps_per_second"])
+    assert speed["flops_per_second"] == pytest.approx(speed["flops_per_step"] * speed["steps_per_second"])
+    assert speed["mfu"] is None or 0 < speed["mfu"] <= 1
+
+
+def test_time_is_charged_to_the_part_that_took_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only where the test lets it: in one part after the other, and is found again there alone."""
+    now = [0.0]
+    monkeypatch.setattr(clock_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def slowly(call: Any) -> Any:
+        def wrapped(*args: Any, **keywords: Any) -> Any:
+            now[0] += 1.0
+            return call(*args, **keywords)
+
+        return wrapped
+
+    for part, owner, name in (
+        ("evaluation", Scorer, "__call__"), ("checkpoint", Checkpoints, "save"), ("step", Program, "advance"),
+        ("logging", JSONL, "log"), ("data wait", Order, "batches"), ("start", Program, "init"),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, slowly(getattr(owner, name)))
+            result = run_fit(tmp_path / part, "steps=1", "batch_size=16", "logger=jsonl", "model.widths=[4]")
+        assert {name for name, seconds in result["seconds_by_part"].items() if seconds} == {part}
 
 
 def test_curves_do_not_depend_on_the_loggers(tmp_path: Path) -> None:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bigtrain.data.placement import Dispatch
+from bigtrain.train.hooks import Periodic as Every
 from bigtrain.train.loop import dispatches
 from bigtrain.train.pace import Pace
-
-
-@dataclass
-class Every:
-    every: int
 
 
 def test_no_dispatch_runs_past_a_hook() -> None:

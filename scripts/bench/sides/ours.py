@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from bigtrain.config.compose import to_yaml
 from bigtrain.data.arrays import Arrays
 from bigtrain.data.load import load_data
 from bigtrain.data.spec import Dataset
+from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 from bigtrain.tracking.console import Console
 from bigtrain.train import fit as fitting
@@ -69,18 +69,15 @@ class Trainer:
         )
         values = {**self.ready.values, "total_steps": float(steps)}
         ready = dataclasses.replace(self.ready, lengths=lengths, values=values)
-        with tempfile.TemporaryDirectory() as name, clocked() as clock:
+        with tempfile.TemporaryDirectory() as name, watched() as loop:
             folder = Path(name) / "run"
             directory = RunDirectory.create(folder, to_yaml(self.composed.written), self.given)
-            fitting.fit(ready, self.checked, self.trusted, directory, Console(quiet=True))
+            fitting.fit(ready, self.checked, self.trusted, directory, Console(quiet=True), Clock())
             lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         loss = [line["train/loss"] for line in lines if "train/loss" in line][-1]
-        save = clock.saving / max(1, len(clock.saved))
-        self.breakdown = {
-            "loop": round(clock.loop, 4), "evaluation": round(clock.evaluation, 4), "saving": round(clock.saving, 4),
-            "saves": len(clock.saved),
-        }  # fmt: skip
-        return clock.loop - clock.evaluation - clock.saving + save * steps / cadence, loss
+        self.breakdown = {name: round(seconds, 4) for name, seconds in loop.spent.items()} | {"saves": len(loop.saved)}
+        save = loop.spent.get("checkpoint", 0.0) / max(1, len(loop.saved))
+        return loop.training() + save * steps / cadence, loss
 
     def loss(self, steps: int, tail: int) -> float:
         """See `bench.worker.Trainer`."""
@@ -112,53 +109,35 @@ def mapped(dataset: Dataset, folder: Path) -> Dataset:
 
 
 @dataclasses.dataclass
-class Clock:
-    """Seconds of the loop, and of what is taken out of it."""
+class Loop:
+    """What the training loop spent by part, and the steps that were saved (the best may be saved before the newest)."""
 
-    loop: float = 0.0
-    evaluation: float = 0.0
-    saving: float = 0.0
-    saved: set[int] = dataclasses.field(default_factory=set)  # the steps; the best may be saved before the newest
+    spent: dict[str, float] = dataclasses.field(default_factory=dict)
+    saved: set[int] = dataclasses.field(default_factory=set)
+
+    def training(self) -> float:
+        """Seconds of the loop without evaluation and saves."""
+        return sum(self.spent.get(name, 0.0) for name in ("step", "data wait", "logging"))
 
 
 @contextlib.contextmanager
-def clocked() -> Iterator[Clock]:
-    """Times the training loop of the `fit` inside, and the hooks that evaluate and save; draws no samples."""
-    clock = Clock()
+def watched() -> Iterator[Loop]:
+    """Keeps what bigtrain's own clock says of the training loop of the `fit` inside; draws no samples."""
+    loop = Loop()
 
-    def timed(call: Any, name: str) -> Any:
-        def wrapped(self: Any, step: int, state: Any) -> None:
-            jax.block_until_ready(state)  # the steps under way are not the hook's
-            begun = time.perf_counter()
-            call(self, step, state)
-            setattr(clock, name, getattr(clock, name) + time.perf_counter() - begun)
+    def saving(self: Any, step: int, state: Any) -> None:
+        loop.saved.add(step)
+        save(self, step, state)
 
-        return wrapped
-
-    def counted(save: Any) -> Any:
-        def wrapped(self: Any, step: int, state: Any) -> None:
-            clock.saved.add(step)
-            save(self, step, state)
-
-        return wrapped
-
-    def loop(*args: Any, **keywords: Any) -> Any:
-        begun = time.perf_counter()
-        state = train(*args, **keywords)
-        clock.loop = time.perf_counter() - begun
+    def training(*args: Any, clock: Clock, **keywords: Any) -> Any:
+        before = clock.spent()
+        state = train(*args, clock=clock, **keywords)
+        loop.spent = {name: seconds - before.get(name, 0.0) for name, seconds in clock.spent().items()}
         return state
 
-    train = fitting.train
-    with contextlib.ExitStack() as undo:
-
-        def replaced(owner: Any, name: str, new: Any) -> None:
-            undo.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, new)
-
-        replaced(fitting, "train", loop)
-        replaced(fitting, "shown", lambda *_: None)
-        replaced(hooks.Evaluate, "__call__", timed(hooks.Evaluate.__call__, "evaluation"))
-        replaced(hooks.Save, "__call__", timed(hooks.Save.__call__, "saving"))
-        replaced(hooks.SaveBest, "__call__", timed(hooks.SaveBest.__call__, "saving"))
-        replaced(hooks.Save, "save", counted(hooks.Save.save))
-        yield clock
+    train, save, shown = fitting.train, hooks.Save.save, fitting.shown
+    fitting.train, hooks.Save.save, fitting.shown = training, saving, lambda *_: None
+    try:
+        yield loop
+    finally:
+        fitting.train, hooks.Save.save, fitting.shown = train, save, shown

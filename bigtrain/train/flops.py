@@ -29,7 +29,12 @@ def count(function: Callable[..., Any], *arguments: Any) -> float:
         function: what is traced.
         arguments: arrays or `jax.ShapeDtypeStruct`s.
     """
-    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return flops_of(jax.make_jaxpr(function)(*arguments))
+
+
+def flops_of(traced: ClosedJaxpr) -> float:
+    """Operations of a computation that is traced already; a loop of unknown length counts as one pass."""
+    return _of(traced.jaxpr)
 
 
 def _of(jaxpr: Jaxpr) -> float:

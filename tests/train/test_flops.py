@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bigtrain.plan.flops import count
+from bigtrain.train.flops import count
 
 F32 = jnp.float32
 

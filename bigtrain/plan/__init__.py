@@ -1,1 +1,0 @@
-"""What a program costs before it runs."""

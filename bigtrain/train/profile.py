@@ -1,0 +1,71 @@
+"""A trace of a few steps, for Perfetto and TensorBoard."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from bigtrain.data.placement import Dispatch
+from bigtrain.metrics import Mean
+from bigtrain.run.clock import Clock
+from bigtrain.train.state import TrainState
+
+NEVER = sys.maxsize
+
+
+@dataclass
+class Profile:
+    """Records what the host and the devices do from the end of step `first` to the end of step `last`.
+
+    Args:
+        first: the step after which the trace begins.
+        last: the last step in the trace.
+        folder: where it is written.
+        clock: is told of the time that it takes.
+    """
+
+    first: int
+    last: int
+    folder: Path
+    clock: Clock
+    _tracing: bool = False
+
+    @classmethod
+    def of(cls, asked: tuple[int, int], start: int, steps: int, folder: Path, clock: Clock) -> Profile | None:
+        """The trace of a run from `start` to `steps`, as near as can be to the (first step, number) asked for.
+
+        None where fewer than two steps are left: the trace begins between two steps.
+        """
+        number = min(asked[1], steps - start - 1)
+        if number < 1:
+            return None
+        first = min(max(asked[0] - 1, start + 1), steps - number)
+        return cls(first, first + number, folder, clock)
+
+    def after(self, step: int) -> int:
+        """The step after which the trace begins, and then that with which it ends."""
+        return next((due for due in (self.first, self.last) if due > step), NEVER)
+
+    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
+        """Nothing to record."""
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Begins or ends the trace, with nothing under way on the devices."""
+        with self.clock.part("step"):
+            jax.block_until_ready(state)
+        with self.clock.part("profile"):
+            if step == self.first:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
+                self._tracing = True
+            else:
+                self.close()
+
+    def close(self) -> None:
+        """Writes the trace down, if one has begun."""
+        if self._tracing:
+            self._tracing = False
+            jax.profiler.stop_trace()

@@ -1,0 +1,69 @@
+"""The peak of a device: from the table, measured once, and raised by what was reached."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import pytest
+
+from bigtrain.parallel import peak as peaks
+from bigtrain.parallel.peak import peak, tabled
+
+
+@dataclass(frozen=True)
+class Device:
+    device_kind: str
+    platform: str = "gpu"
+
+
+@pytest.mark.parametrize(
+    ("kind", "bf16", "f32"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4e12, 494.7e12),
+        ("NVIDIA H100 PCIe", 756e12, 378e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12, 156e12),
+        ("TPU v5 lite", 197e12, 197e12),
+        ("TPU v5p", 459e12, 459e12),
+        ("TPU v4", 275e12, 275e12),
+    ],
+)
+def test_the_makers_numbers(kind: str, bf16: float, f32: float) -> None:
+    assert tabled(kind, "bf16") == pytest.approx(bf16)
+    assert tabled(kind, "f32") == pytest.approx(f32)
+
+
+def test_devices_add_up_unless_they_are_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = peak([Device("TPU v4")] * 4, "bf16", tmp_path / "peak.json", measure=False)
+    assert found is not None
+    assert found.flops == pytest.approx(4 * 275e12)
+    monkeypatch.setattr(peaks, "measured", lambda *_: 5.0)
+    for number in (1, 8):
+        simulated = peak([Device("cpu", "cpu")] * number, "f32", tmp_path / "peak.json", measure=True)
+        assert simulated is not None
+        assert simulated.flops == 5.0
+
+
+def test_it_is_measured_once_and_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "deep" / "peak.json"
+    device = jax.devices()[0]
+    assert peak([device], "f32", cache, measure=False) is None
+    monkeypatch.setattr(peaks, "SIZES", (64, 128))
+    monkeypatch.setattr(peaks, "SECONDS", 0.01)
+    first = peak([device], "f32", cache, measure=True)
+    assert first is not None
+    assert first.flops > 1e6
+    assert list(json.loads(cache.read_text()).values()) == [first.flops]
+    monkeypatch.setattr(peaks, "measured", lambda *_: pytest.fail("measured again"))
+    assert peak([device], "f32", cache, measure=True) == first
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": "b"}'])
+def test_a_damaged_file_is_measured_anew(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peaks, "measured", lambda *_: 7.0)
+    (tmp_path / "peak.json").write_text(text)
+    found = peak([Device("cpu", "cpu")], "f32", tmp_path / "peak.json", measure=True)
+    assert found is not None
+    assert found.flops == 7.0

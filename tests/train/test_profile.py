@@ -1,0 +1,53 @@
+"""The trace of some steps: which ones, what is written, and what it leaves as it was."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from support import losses_of, run_fit
+
+from bigtrain.run.clock import Clock
+from bigtrain.train.profile import Profile
+
+SHORT = ("steps=12", "batch_size=16", "log_every=1", "eval_every=4", "model.widths=[4]", "logger=jsonl")
+
+
+def test_a_trace_holds_the_steps_that_were_asked_for_and_changes_no_number(tmp_path: Path) -> None:
+    for name, own in (("plain", ()), ("traced", ("profile=true", "profile_from=6", "profile_steps=3"))):
+        result = run_fit(tmp_path / name, *SHORT, *own)
+    assert losses_of(tmp_path / "plain").tolist() == losses_of(tmp_path / "traced").tolist()
+    assert not (tmp_path / "plain" / "profile").exists()
+    folder = tmp_path / "traced" / "profile"
+    (trace,) = folder.rglob("perfetto_trace.json.gz")
+    assert list(folder.glob("plugins/profile/*/*.xplane.pb"))  # where TensorBoard looks
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    calls = [event for event in events if "PjitFunction" in event.get("name", "") or "advance" in event.get("name", "")]
+    assert calls
+    assert 0 < result["speed"]["mfu"] <= 1
+    assert result["seconds_by_part"]["profile"] > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "steps", "expected"),
+    [
+        ((6, 3), 0, 12, (5, 8)),
+        ((1, 3), 0, 12, (1, 4)),  # it begins between two steps
+        ((11, 5), 0, 12, (7, 12)),
+        ((6, 3), 8, 12, (9, 12)),
+        ((6, 30), 0, 12, (1, 12)),
+        ((6, 3), 11, 12, None),
+        ((1, 1), 0, 1, None),
+    ],
+)
+def test_the_steps_are_moved_into_what_is_left_of_the_run(asked, start, steps, expected) -> None:
+    made = Profile.of(asked, start, steps, Path("unused"), Clock())
+    assert (made and (made.first, made.last)) == expected
+
+
+def test_it_is_due_at_its_first_and_its_last_step() -> None:
+    made = Profile(5, 8, Path("unused"), Clock())
+    assert [made.after(step) for step in (0, 4, 5, 7)] == [5, 5, 8, 8]
+    assert made.after(8) > 10**9
