@@ -37,6 +37,7 @@ class Checkpoints:
     def __init__(self, directory: Path, cfg: CheckpointConfig | None = None) -> None:
         self.directory, self.cfg = directory, cfg or CheckpointConfig()
         self._saver: Any = None
+        self._saving: int | None = None  # the last step that was given to be saved
 
     def steps(self) -> list[int]:
         """Steps with a complete checkpoint, ascending."""
@@ -86,6 +87,8 @@ class Checkpoints:
             meta: what belongs to it and is no array, as JSON.
         """
         with _reported(self.directory):
+            if step == self._saving:
+                return  # it is on its way, or there
             self.wait()
             if step in self.steps():
                 return  # never written again: until the second write ends, there would be none
@@ -94,6 +97,7 @@ class Checkpoints:
             if jax.default_backend() == "cpu":
                 state = jax.tree.map(jnp.copy, state)  # Orbax may read the CPU's memory in place, and it is reused
             self._orbax().save(self._path(step).absolute(), dict(state))
+            self._saving = step
 
     def wait(self) -> None:
         """Waits until the last save is on disk."""

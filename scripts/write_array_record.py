@@ -21,13 +21,13 @@ from bigtrain.data.array_record import packed
 from bigtrain.data.load import load_data
 from bigtrain.data.progress import shown
 from bigtrain.data.serialize import spec_to_json
-from bigtrain.data.spec import Source
+from bigtrain.data.spec import Source, Spec
 
 BLOCK = 256  # examples that are read at once
 OPTIONS = "group_size:1"  # a record can then be read alone
 
 
-def write(folder: Path, split: str, source: Source, shards: int) -> int:
+def write(folder: Path, split: str, source: Source, spec: Spec, shards: int) -> int:
     """Writes one split and returns how many bytes its records take; neighbours lie in one shard."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -36,9 +36,7 @@ def write(folder: Path, split: str, source: Source, shards: int) -> int:
         writer = ArrayRecordWriter(str(folder / f"{split}-{shard:05d}-of-{shards:05d}.array_record"), OPTIONS)
         blocks = [rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK)]
         for block in shown(blocks, f"{split}: writing blocks of {BLOCK} examples", len(blocks)):
-            batch = source[block]
-            for place in range(len(block)):
-                record = packed({name: values[place] for name, values in batch.items()})
+            for record in packed(source[block], spec.fields):
                 writer.write(record)
                 total += len(record)
         writer.close()
@@ -61,7 +59,7 @@ def main(words: list[str] | None = None) -> int:
         dataset = load_data(checked, trusted, training=False)
         given.out.mkdir(parents=True, exist_ok=True)
         for split, source in dataset.splits.items():
-            size = write(given.out, split, source, min(given.shards, len(source)))
+            size = write(given.out, split, source, dataset.spec, min(given.shards, len(source)))
             print(f"{split}: {len(source):,} records, {size / 1e6:,.1f} MB")
         (given.out / "spec.json").write_text(spec_to_json(dataset.spec), encoding="utf-8")
     except BigtrainError as error:

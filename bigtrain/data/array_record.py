@@ -1,8 +1,9 @@
 """ArrayRecord files through Grain: random access to sets far larger than memory, in any number of shards.
 
-A record is one example: the bytes of an `.npz` archive (numpy.savez, no pickles) with the fields of the set by name,
-such as `inputs` and `targets`. A `spec.json` beside the shards says what they mean; scripts/write_array_record.py
-writes both.
+A record is one example. Beside a `spec.json`, which says what the fields mean, it is the bytes of its fields, one after
+the other in the order of the spec (little endian): a batch of them is read in one go. Else it is an `.npz` archive
+(numpy.savez, no pickles) with the fields by name, such as `inputs` and `targets`, which takes a hundred times as long;
+the length of a record tells which it is. scripts/write_array_record.py writes the first kind, and the spec.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def array_record(
     """ArrayRecord files, one or a sharded set, read through Grain: for data that doesn't fit in memory.
 
     Files are sorted into splits by the beginning of their names: train-00000-of-00010.array_record, validation-…,
-    test-…; other names are for training. Each record is an .npz archive with one example's fields.
+    test-…; other names are for training. Each record is one example: the bytes of its fields as the spec.json beside
+    the files lists them, or an .npz archive.
 
     Args:
         path: a file, a folder of *.array_record, or a pattern such as 'data/train-*'.
@@ -83,27 +85,37 @@ class Records:
         return len(self.source)
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        fields = self.spec.fields
-        rows = {name: np.empty((len(indices), *field.shape), field.dtype) for name, field in fields.items()}
         try:
             records = self.source.__getitems__([int(at) for at in indices])
         except Exception as error:  # what the library raises on damaged files isn't documented
             raise DataError(self._names(), f"a record can't be read: {_short(error)}", hint="copy it again") from error
-        for place, (at, record) in enumerate(zip(indices, records, strict=True)):
-            found = unpacked(record, f"{self._names()}: record {at}", fields)
-            for name, field in fields.items():
-                problem = self._problem(name, field, found[name])
-                if problem:
-                    raise DataError(f"{self._names()}: record {at}", problem)
-                rows[name][place] = found[name]
-        return rows
+        form = row_type(self.spec.fields)
+        if all(len(record) == form.itemsize for record in records):
+            table = np.frombuffer(b"".join(records), form)
+            rows = {name: np.ascontiguousarray(table[name]) for name in self.spec.fields}
+            if any(self._problem(name, rows[name], len(rows[name])) for name in rows):
+                for place, at in enumerate(indices):  # which one it is
+                    self._check({name: values[place] for name, values in rows.items()}, int(at))
+            return rows
+        examples = []
+        for at, record in zip(indices, records, strict=True):
+            examples.append(unpacked(record, f"{self._names()}: record {at}", self.spec.fields))
+            self._check(examples[-1], int(at))
+        return {name: np.stack([example[name] for example in examples]) for name in self.spec.fields}
+
+    def _check(self, example: Mapping[str, np.ndarray], at: int) -> None:
+        for name, value in example.items():
+            problem = self._problem(name, value)
+            if problem:
+                raise DataError(f"{self._names()}: record {at}", problem)
 
     def _names(self) -> str:
         return self.files[0] + (f" and {len(self.files) - 1} more" if len(self.files) > 1 else "")
 
-    def _problem(self, name: str, field: Field, value: np.ndarray) -> str | None:
-        """What is wrong with a value, if anything."""
-        if value.shape != field.shape or value.dtype != np.dtype(field.dtype):
+    def _problem(self, name: str, value: np.ndarray, *rows: int) -> str | None:
+        """What is wrong with a value, or with `rows` of them, if anything."""
+        field = self.spec.fields[name]
+        if value.shape != (*rows, *field.shape) or value.dtype != np.dtype(field.dtype):
             return f"{name!r} is {value.dtype}{list(value.shape)}, and the spec says {field.dtype}{list(field.shape)}"
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             return f"{name!r} holds values that are not finite"
@@ -118,11 +130,17 @@ class Records:
         return None
 
 
-def packed(example: Mapping[str, np.ndarray]) -> bytes:
-    """One example as a record."""
-    file = BytesIO()
-    np.savez(file, **example)  # type: ignore[arg-type]
-    return file.getvalue()
+def row_type(fields: Mapping[str, Field]) -> np.dtype[np.void]:
+    """How the fields of an example follow each other in a record."""
+    return np.dtype([(name, np.dtype(field.dtype).newbyteorder("<"), field.shape) for name, field in fields.items()])
+
+
+def packed(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field]) -> list[bytes]:
+    """The records of a batch of examples."""
+    rows = np.empty(len(batch["inputs"]), row_type(fields))
+    for name in fields:
+        rows[name] = batch[name]
+    return [row.tobytes() for row in rows]
 
 
 def unpacked(record: bytes, where: str, fields: Mapping[str, Field] | None = None) -> dict[str, np.ndarray]:

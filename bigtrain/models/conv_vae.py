@@ -14,14 +14,12 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import NonNegativeFloat, PositiveInt
 from bigtrain.data.spec import Spec
 from bigtrain.models import layers
+from bigtrain.models.autoencoder import Autoencoder, Likelihood
 from bigtrain.models.convolution import Convolution
-from bigtrain.models.vae import Likelihood, answer, check_readable
 
 
-class ConvVAE(nnx.Module):
+class ConvVAE(Autoencoder):
     """A variational autoencoder of convolutions, for images and curves (Kingma & Welling 2014)."""
-
-    objective = "elbo"
 
     def __init__(
         self,
@@ -49,14 +47,13 @@ class ConvVAE(nnx.Module):
             activation: the function after each hidden layer.
             rngs: random streams for the initial values and for the code's noise.
         """
-        check_readable(spec, "ConvVAE", likelihood)
+        super().__init__(spec, latent=latent, beta=beta, likelihood=likelihood, rngs=rngs)
         if not channels:
             raise ConfigError("model.channels", "is empty", hint="model=vae has no convolutions")
-        self.shape = tuple(spec.inputs.shape)
         if not 1 <= len(self.shape) <= 3:
             problem = f"ConvVAE reads images and vectors, and data {spec.name!r} has inputs of shape {list(self.shape)}"
             raise ConfigError("model", problem, hint="model=vae flattens any shape")
-        self.activation, self.latent, self.likelihood = activation, latent, likelihood
+        self.activation = activation
         dims = min(len(self.shape), 2)
         self.sizes = _halved(self.shape[:dims], len(channels))  # of each map, the input's first
         widths, form = (math.prod(self.shape[dims:]), *channels), {"window": (kernel,) * dims, "rngs": rngs}
@@ -68,13 +65,6 @@ class ConvVAE(nnx.Module):
             [nnx.Linear(latent, width, rngs=rngs), nnx.Linear(width, math.prod(self.last), rngs=rngs)]
         )
         self.decoder = nnx.List([Convolution(*pair, **form) for pair in itertools.pairwise(reversed(widths))])
-        self.log_variance = nnx.Param(jnp.zeros(())) if likelihood == "gaussian" else None
-        self.beta = layers.Hyperparameter.of(beta, "beta")
-        self.stream = nnx.RngStream(rngs.noise(), tag="noise")
-
-    def __call__(self, inputs: Float[Array, "B *shape"]) -> dict[str, jax.Array]:
-        """Encodes, draws one code, and decodes it; the same answer as `VAE`'s."""
-        return answer(self, inputs)
 
     def encode(self, inputs: Float[Array, "B *shape"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
         """Mean and log variance of q(z|x)."""
@@ -93,10 +83,6 @@ class ConvVAE(nnx.Module):
         for convolution, sizes in zip(self.decoder, reversed(self.sizes[:-1]), strict=True):
             values = convolution(_doubled(apply(values), sizes))
         return values.reshape(-1, *self.shape)
-
-    def expected(self, outputs: Float[Array, "B *shape"]) -> Float[Array, "B *shape"]:
-        """The mean of p(x|z) from the decoder's outputs."""
-        return jax.nn.sigmoid(outputs) if self.likelihood == "bernoulli" else outputs
 
 
 def _halved(sizes: tuple[int, ...], times: int) -> list[tuple[int, ...]]:

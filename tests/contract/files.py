@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import wave
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +70,22 @@ def examples(number: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def write_array_records(folder: Path) -> Path:
-    """Two shards for training and one for each other split, with a spec.json."""
-    for at, name in enumerate(("train-0", "train-1", "validation-0", "test-0")):
-        found = examples(12, at)
-        rows = [packed({key: values[row] for key, values in found.items()}) for row in range(12)]
-        write_shard(folder / f"{name}.array_record", rows)
+def archive(example: Mapping[str, object]) -> bytes:
+    """An example as an .npz archive."""
+    file = io.BytesIO()
+    np.savez(file, **example)
+    return file.getvalue()
+
+
+def write_array_records(folder: Path, *, archives: bool = False) -> Path:
+    """Two shards for training and one for each other split, with a spec.json; the records are bytes, or archives."""
     fields = {
         "inputs": Field((4, 3), "uint8", "features", 1 / 255, 0.0, 1.0), "targets": Field((), "int32", "label"),
     }  # fmt: skip
+    for at, name in enumerate(("train-0", "train-1", "validation-0", "test-0")):
+        found = examples(12, at)
+        rows = [archive({key: values[row] for key, values in found.items()}) for row in range(12)]
+        write_shard(folder / f"{name}.array_record", rows if archives else packed(found, fields))
     spec = Spec("shards", fields, {"train": 24, "validation": 12, "test": 12}, ("a", "b", "c"))
     (folder / "spec.json").write_text(spec_to_json(spec))
     return folder

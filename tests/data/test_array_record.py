@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from files import examples, write_array_records, write_images, write_shard
+from files import archive, examples, write_array_records, write_images, write_shard
 
 from bigtrain.config.errors import ConfigError, DataError
 from bigtrain.data import held_out
@@ -26,7 +26,7 @@ def everything(source: Source) -> dict[str, np.ndarray]:
 
 
 def shard(name: str, *rows: dict[str, object]) -> Path:
-    return write_shard(Path("set") / f"{name}.array_record", [packed(row) for row in rows])
+    return write_shard(Path("set") / f"{name}.array_record", [archive(row) for row in rows])
 
 
 def refusal(error: type[Exception] = DataError, **keys: object) -> str:
@@ -44,6 +44,25 @@ def test_shards_are_splits_and_the_spec_beside_them_says_what_they_hold(workdir:
     for name, values in examples(12, 1).items():
         np.testing.assert_array_equal(batch[name][12:], values)
     assert made.spec.notes["files"] == "4 with 48 records"
+
+
+def test_records_of_bytes_and_archives_hold_the_same(workdir: Path) -> None:
+    write_array_records(workdir / "bytes")
+    write_array_records(workdir / "archives", archives=True)
+    assert same(array_record(path="bytes"), array_record(path="archives"))
+
+
+def test_bytes_that_the_spec_does_not_allow(workdir: Path) -> None:
+    write_array_records(workdir / "set")
+    made = array_record(path="set")
+    batch = everything(made.splits["train"])
+    batch["targets"][7] = 3
+    write_shard(Path("set/train-0.array_record"), packed(batch, made.spec.fields)[:12])
+    with pytest.raises(DataError, match="record 7: 'targets' holds 3 to 3, and 0 to 2 are possible"):
+        everything(array_record(path="set").splits["train"])
+    write_shard(Path("set/train-0.array_record"), [record[:-1] for record in packed(batch, made.spec.fields)])
+    with pytest.raises(DataError, match=r"record 0: is no \.npz archive"):
+        everything(array_record(path="set").splits["train"])
 
 
 @pytest.mark.parametrize("path", ["set/train-0.array_record", "set/train-*", "set"])

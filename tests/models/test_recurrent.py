@@ -1,6 +1,7 @@
 """A recurrent layer equals Flax's cells, and what it must not see has no influence."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from flax import nnx
 from tiny import apart, assert_gradient, build, eager, float64
 
-from bigtrain.models.recurrent import RecurrentLayer
+from bigtrain.models.recurrent import GATES, RecurrentLayer, _scanned, recur
 from bigtrain.models.split import Parts
 
 B, T, D, H = 3, 7, 4, 5
@@ -176,3 +177,34 @@ def test_gradients_agree_with_finite_differences(cell, reverse):
 
         run = jax.jit(jax.value_and_grad(loss))
         assert_gradient(lambda arrays: run(arrays)[0], arrays, run(arrays)[1])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+def test_the_gradient_taken_at_once_is_that_of_the_scan(cell, reverse):
+    """Also where steps don't exist and where the state restarts."""
+    rng = np.random.default_rng(0)
+    gates = GATES[cell]
+    projected, weights = rng.normal(size=(6, 4, gates * 3)), rng.normal(size=(3, gates * 3))
+    bias = jnp.asarray(rng.normal(size=3)) if cell == "gru" else None
+    initial = tuple(jnp.asarray(rng.normal(size=(4, 3))) for _ in range(2 if cell == "lstm" else 1))
+    exists = jnp.arange(6)[:, None] < jnp.array([6, 1, 4, 3])
+    starts = jnp.zeros((6, 4), bool).at[2, 0].set(True).at[1, 2].set(True)
+    look = rng.normal(size=(6, 4, 3))
+
+    def loss(run, where, *given):
+        carry, hidden = run(where, *given)
+        return jnp.sum(hidden * look) + sum(jnp.sum(part * part) for part in carry)
+
+    def at_once(where, projected, weights, bias, initial):
+        return recur(cell, reverse, projected, weights, bias, initial, where)
+
+    def scanned(where, projected, weights, bias, initial):
+        return _scanned(cell, reverse, weights, where, projected, None, bias, initial)
+
+    given = (jnp.asarray(projected), jnp.asarray(weights), bias, initial)
+    for where in ((None, None), (exists, None), (None, starts), (exists, starts & exists)):
+        found, expected = (
+            jax.jit(jax.grad(partial(loss, run, where), argnums=(0, 1, 2, 3)))(*given) for run in (at_once, scanned)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
