@@ -178,7 +178,7 @@ def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef, de
         and isinstance(item.value, ast.Constant)
     }
     init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
-    parent = None if init else _parent(path, node, depth)
+    parent = _parent(path, node, depth)
     if init is not None:
         parameters, is_open = _arguments(init, path, skip_self=True)
         doc = doc + "\n\n" + (ast.get_docstring(init) or "")
@@ -191,7 +191,7 @@ def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef, de
 
 
 def _parent(path: Path, node: ast.ClassDef, depth: int) -> Callee | None:
-    """The class whose constructor a class without one inherits, where its source can be found."""
+    """The class whose constants a class inherits, and its constructor if it has none, where its source can be found."""
     for base in node.bases:
         try:
             found = _find(ast.unparse(base), path, tuple(ast.unparse(base).split(".")), depth + 1)

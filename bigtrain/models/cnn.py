@@ -17,6 +17,7 @@ from bigtrain.data.spec import Spec
 from bigtrain.models import layers
 from bigtrain.models.blocks import Level, Style, cleared, valid
 from bigtrain.models.grid import Dims, Grid
+from bigtrain.models.linear import Linear
 from bigtrain.models.outputs import check_extras, output_size
 from bigtrain.models.pooling import Reduce, reduced, shrunk
 from bigtrain.models.stage import Stage, read_stages
@@ -97,9 +98,9 @@ class Head(nnx.Module):
         draw = nnx.initializers.variance_scaling(style.gain, "fan_in", "truncated_normal")
         pairs = itertools.pairwise(units[:-1])
         self.style = style
-        self.hidden = nnx.List([nnx.Linear(read, width, kernel_init=draw, rngs=rngs) for read, width in pairs])
+        self.hidden = nnx.List([Linear(read, width, kernel_init=draw, rngs=rngs) for read, width in pairs])
         self.dropout = layers.Dropout(dropout, rngs=rngs)
-        self.output = nnx.Linear(*units[-2:], rngs=rngs)
+        self.output = Linear(*units[-2:], rngs=rngs)
 
     def __call__(self, values: Float[Array, "B D"]) -> Float[Array, "B V"]:
         """The outputs of the network."""

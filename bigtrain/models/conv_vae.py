@@ -16,6 +16,7 @@ from bigtrain.data.spec import Spec
 from bigtrain.models import layers
 from bigtrain.models.autoencoder import Autoencoder, Likelihood
 from bigtrain.models.convolution import Convolution
+from bigtrain.models.linear import Linear
 
 
 class ConvVAE(Autoencoder):
@@ -59,11 +60,9 @@ class ConvVAE(Autoencoder):
         widths, form = (math.prod(self.shape[dims:]), *channels), {"window": (kernel,) * dims, "rngs": rngs}
         self.encoder = nnx.List([Convolution(*pair, stride=2, **form) for pair in itertools.pairwise(widths)])
         self.last = (*self.sizes[-1], widths[-1])  # the map next to the code
-        self.read = nnx.Linear(math.prod(self.last), width, rngs=rngs)
-        self.code = nnx.Linear(width, 2 * latent, rngs=rngs)
-        self.write = nnx.List(
-            [nnx.Linear(latent, width, rngs=rngs), nnx.Linear(width, math.prod(self.last), rngs=rngs)]
-        )
+        self.read = Linear(math.prod(self.last), width, rngs=rngs)
+        self.code = Linear(width, 2 * latent, rngs=rngs)
+        self.write = nnx.List([Linear(latent, width, rngs=rngs), Linear(width, math.prod(self.last), rngs=rngs)])
         self.decoder = nnx.List([Convolution(*pair, **form) for pair in itertools.pairwise(reversed(widths))])
 
     def encode(self, inputs: Float[Array, "B *shape"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:

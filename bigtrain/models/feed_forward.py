@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from bigtrain.models import layers
+from bigtrain.models.linear import Linear
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "swiglu", "geglu"]
 GATED = {"swiglu": "silu", "geglu": "gelu"}
@@ -39,7 +40,7 @@ class FeedForward(nnx.Module):
         return result
 
 
-def linear(features: int, outputs: int, *, bias: bool, deviation: float = 0.02, rngs: nnx.Rngs) -> nnx.Linear:
+def linear(features: int, outputs: int, *, bias: bool, deviation: float = 0.02, rngs: nnx.Rngs) -> Linear:
     """A linear layer that starts as in GPT-2 (Radford et al. 2019): normal with deviation 0.02, biases zero."""
     initial = nnx.initializers.normal(deviation)
-    return nnx.Linear(features, outputs, use_bias=bias, kernel_init=initial, rngs=rngs)
+    return Linear(features, outputs, use_bias=bias, kernel_init=initial, rngs=rngs)

@@ -13,6 +13,7 @@ from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
 from bigtrain.models import layers
 from bigtrain.models.embedding import TOKEN_WIDTH, Bag, Categories, width_for
+from bigtrain.models.linear import Linear
 from bigtrain.models.outputs import check_extras, output_size
 
 DEVIATION = 0.1  # of embeddings at the start: small beside numbers of deviation 1, so that rare values stay so
@@ -61,10 +62,10 @@ class MLP(nnx.Module):
             size += sum(own)
         sizes = (size, *widths)
         self.activation = activation
-        self.hidden = nnx.List([nnx.Linear(size, width, rngs=rngs) for size, width in zip(sizes, widths, strict=False)])
+        self.hidden = nnx.List([Linear(size, width, rngs=rngs) for size, width in zip(sizes, widths, strict=False)])
         self.norms = nnx.List([layers.norm(norm, width, rngs=rngs) for width in widths])
         self.dropout = layers.Dropout(dropout, rngs=rngs)
-        self.output = nnx.Linear(sizes[-1], output_size(spec, "MLP"), rngs=rngs)
+        self.output = Linear(sizes[-1], output_size(spec, "MLP"), rngs=rngs)
 
     def __call__(
         self,

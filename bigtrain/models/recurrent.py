@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from bigtrain.models.linear import Linear
+
 Cell = Literal["simple", "gru", "lstm"]
 GATES = {"simple": 1, "gru": 3, "lstm": 4}
 Carry = tuple[jax.Array, ...]  # (h,) or, for the LSTM, (h, c); each [B, H]
@@ -29,7 +31,7 @@ class RecurrentLayer(nnx.Module):
     def __init__(self, features: int, width: int, *, cell: Cell, reverse: bool = False, rngs: nnx.Rngs) -> None:
         gates = GATES[cell]
         self.cell, self.width, self.reverse = cell, width, reverse
-        self.input = nnx.Linear(features, gates * width, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        self.input = Linear(features, gates * width, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
         orthogonal = nnx.initializers.orthogonal()
         blocks = [orthogonal(rngs.params(), (width, width), jnp.float32) for _ in range(gates)]
         self.recurrent = nnx.Param(jnp.concatenate(blocks, axis=1))  # [H, gates * H]

@@ -14,6 +14,7 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
 from bigtrain.models.layers import Dropout
+from bigtrain.models.linear import Linear
 from bigtrain.models.outputs import check_extras, output_size
 from bigtrain.models.recurrent import Carry, Cell, RecurrentLayer
 
@@ -64,7 +65,7 @@ class RNN(nnx.Module):
         self.forward = _stack(features, width, layers, cell, bidirectional, reverse=False, rngs=rngs)
         self.backward = _stack(features, width, layers, cell, True, reverse=True, rngs=rngs) if bidirectional else None
         self.dropout = Dropout(dropout, rngs=rngs)
-        self.output = nnx.Linear(width * (2 if bidirectional else 1), math.prod((*labels, outputs)), rngs=rngs)
+        self.output = Linear(width * (2 if bidirectional else 1), math.prod((*labels, outputs)), rngs=rngs)
 
     def __call__(
         self, inputs: Sequence, *, lengths: Int[Array, " B"] | None = None, segments: Int[Array, "B T"] | None = None

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
 from bigtrain.models.layers import Dropout
+from bigtrain.models.linear import Linear
 from bigtrain.models.recurrent import GATES, Carry, RecurrentLayer
 from bigtrain.models.sequence_pairs import check_pairs
 
@@ -74,19 +75,19 @@ class Seq2Seq(nnx.Module):
         )
         parts = 2 if cell == "lstm" else 1  # of a state: an LSTM has memory cells beside the hidden state
         self.bridge = (
-            nnx.List([nnx.Linear(memory, width, rngs=rngs) for _ in range(layers * parts)]) if bidirectional else None
+            nnx.List([Linear(memory, width, rngs=rngs) for _ in range(layers * parts)]) if bidirectional else None
         )
         deep = [embedding, *[width] * (layers - 1)]
         self.decoder = nnx.List([RecurrentLayer(size, width, **options) for size in deep])
         additive = attention == "bahdanau"
-        self.query = nnx.Linear(width, width, use_bias=False, rngs=rngs) if additive else None
-        self.key = nnx.Linear(memory, width, use_bias=additive, rngs=rngs) if attention != "none" else None
-        self.score = nnx.Linear(width, 1, use_bias=False, rngs=rngs) if additive else None
+        self.query = Linear(width, width, use_bias=False, rngs=rngs) if additive else None
+        self.key = Linear(memory, width, use_bias=additive, rngs=rngs) if attention != "none" else None
+        self.score = Linear(width, 1, use_bias=False, rngs=rngs) if additive else None
         gates = GATES[cell] * width
-        self.context = nnx.Linear(memory, gates, use_bias=False, rngs=rngs) if additive else None
+        self.context = Linear(memory, gates, use_bias=False, rngs=rngs) if additive else None
         self.dropout = Dropout(dropout, rngs=rngs)
-        self.readout = nnx.Linear(width + memory, width, rngs=rngs) if attention != "none" else None
-        self.output = nnx.Linear(width, sizes.target, rngs=rngs)
+        self.readout = Linear(width + memory, width, rngs=rngs) if attention != "none" else None
+        self.output = Linear(width, sizes.target, rngs=rngs)
 
     def __call__(
         self, inputs: Int[Array, "B S"], previous: Int[Array, "B T"], *, lengths: Int[Array, " B"] | None = None

@@ -18,6 +18,7 @@ from bigtrain.data.spec import Spec
 from bigtrain.models.attention import Formulation, allowed
 from bigtrain.models.feed_forward import Activation
 from bigtrain.models.layers import Dropout
+from bigtrain.models.linear import Linear
 from bigtrain.models.positions import sinusoidal
 from bigtrain.models.sequence_pairs import check_pairs
 from bigtrain.models.stack import BlockStack, Remat
@@ -88,7 +89,7 @@ class TransformerSeq2Seq(nnx.Module):
         self.encoder_norm = make_norm(reading, rngs=rngs) if before else None
         self.decoder_norm = make_norm(writing, rngs=rngs) if before else None
         self.dropout = Dropout(dropout, rngs=rngs)
-        self.output = nnx.Linear(width, sizes.target, use_bias=False, rngs=rngs) if tied == "none" else None
+        self.output = Linear(width, sizes.target, use_bias=False, rngs=rngs) if tied == "none" else None
 
     def __call__(
         self, inputs: Int[Array, "B S"], previous: Int[Array, "B T"], *, lengths: Int[Array, " B"] | None = None

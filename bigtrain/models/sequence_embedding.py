@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
 from bigtrain.models.layers import Dropout
+from bigtrain.models.linear import Linear
 from bigtrain.models.positions import Positions, sinusoidal, within_segments
 
 
@@ -89,7 +90,7 @@ class SequenceEmbedding(nnx.Module):
         small = nnx.initializers.normal(0.02)
         self.patch, self.sines = patch, positions == "sinusoidal"
         self.embed = nnx.Embed(vocabulary, width, embedding_init=normal, rngs=rngs) if vocabulary else None
-        self.project = None if vocabulary else nnx.Linear(features, width, rngs=rngs)
+        self.project = None if vocabulary else Linear(features, width, rngs=rngs)
         first = 1 if class_token else 0
         table = small(rngs.params(), (context + first, width), jnp.float32) if positions == "learned" else None
         self.position = None if table is None else nnx.Param(table)

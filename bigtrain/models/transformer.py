@@ -14,6 +14,7 @@ from bigtrain.config.values import PositiveFloat, PositiveInt, Rate
 from bigtrain.data.spec import Spec
 from bigtrain.models.attention import Formulation, allowed
 from bigtrain.models.feed_forward import Activation, linear
+from bigtrain.models.linear import Linear
 from bigtrain.models.positions import Positions, Rotation, rotation
 from bigtrain.models.sequence_embedding import SequenceEmbedding
 from bigtrain.models.sequence_reading import Pooling, Reading, read
@@ -191,7 +192,7 @@ def _embedding(
     )  # fmt: skip
 
 
-def _head(reading: Reading, width: int, tie: bool | None, rngs: nnx.Rngs) -> nnx.Linear | None:
+def _head(reading: Reading, width: int, tie: bool | None, rngs: nnx.Rngs) -> Linear | None:
     """The output layer; None where the embedding is used. That of a language model has no bias."""
     if reading.language:
         return linear(width, reading.outputs, bias=False, rngs=rngs) if tie is False else None

@@ -14,6 +14,7 @@ from bigtrain.config.values import NonNegativeFloat, PositiveInt
 from bigtrain.data.spec import Spec
 from bigtrain.models import layers
 from bigtrain.models.autoencoder import Autoencoder, Likelihood
+from bigtrain.models.linear import Linear
 
 
 class VAE(Autoencoder):
@@ -44,9 +45,9 @@ class VAE(Autoencoder):
         super().__init__(spec, latent=latent, beta=beta, likelihood=likelihood, rngs=rngs)
         size, self.activation = math.prod(self.shape), activation
         self.encoder = _stack((size, *widths), rngs)
-        self.code = nnx.Linear((size, *widths)[-1], 2 * latent, rngs=rngs)
+        self.code = Linear((size, *widths)[-1], 2 * latent, rngs=rngs)
         self.decoder = _stack((latent, *reversed(widths)), rngs)
-        self.output = nnx.Linear((latent, *reversed(widths))[-1], size, rngs=rngs)
+        self.output = Linear((latent, *reversed(widths))[-1], size, rngs=rngs)
 
     def encode(self, inputs: Float[Array, "B *shape"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
         """Mean and log variance of q(z|x)."""
@@ -59,12 +60,12 @@ class VAE(Autoencoder):
         values = self.output(self._through(self.decoder, codes))
         return values.reshape(-1, *self.shape)
 
-    def _through(self, stack: nnx.List[nnx.Linear], values: jax.Array) -> jax.Array:
+    def _through(self, stack: nnx.List[Linear], values: jax.Array) -> jax.Array:
         apply = layers.activation(self.activation)
         for linear in stack:
             values = apply(linear(values))
         return values
 
 
-def _stack(sizes: tuple[int, ...], rngs: nnx.Rngs) -> nnx.List[nnx.Linear]:
-    return nnx.List([nnx.Linear(size, width, rngs=rngs) for size, width in itertools.pairwise(sizes)])
+def _stack(sizes: tuple[int, ...], rngs: nnx.Rngs) -> nnx.List[Linear]:
+    return nnx.List([Linear(size, width, rngs=rngs) for size, width in itertools.pairwise(sizes)])

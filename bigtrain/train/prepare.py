@@ -17,6 +17,7 @@ from bigtrain.data.placement import Resident, Streamed, choose
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset
 from bigtrain.optim.chain import Chain
+from bigtrain.parallel import allocator
 from bigtrain.parallel import mesh as meshes
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
@@ -119,6 +120,7 @@ def model_numbers(node: Node, fields: tuple[str, ...]) -> dict[str, float]:
 def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     """Compiles the run; everything that can be wrong with it is wrong here, before anything is written."""
     run = checked.run
+    allocator.keep_freed_memory()
     meshes.simulate(run.mesh)
     if run.compilation_cache:
         cache.enable()
