@@ -8,7 +8,7 @@ as ordinary convolutions over [B, H, W, C] and [H, W, C, C'], as below, they are
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from bigtrain.config.values import NonNegativeInt
+from bigtrain.models import convolution_rows
 
 Padding = Literal["same"] | NonNegativeInt
 Pads = tuple[tuple[int, int], ...]  # zeros before and after, for each spatial dimension
@@ -93,7 +94,22 @@ def convolve(
     values: Float[Array, "B *space C"], kernel: Float[Array, "*window C D"], strides: tuple[int, ...], pads: Pads
 ) -> Float[Array, "B *windows D"]:
     """The cross-correlation of values and kernel; equals `lax.conv_general_dilated`, as do its gradients."""
+    direct = functools.partial(_direct, strides, pads)
+    by_rows = functools.partial(_by_rows, strides, pads)
+    on_cpu = by_rows if _rows_pay(values, kernel, pads) else direct
+    return lax.platform_dependent(values, kernel, cpu=on_cpu, default=direct)
+
+
+def _direct(strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(values, kernel, strides, pads, dimension_numbers=LAYOUTS[len(strides)])
+
+
+def _by_rows(strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax.Array) -> jax.Array:
+    return convolution_rows.convolve_rows(values, kernel, strides, pads)
+
+
+def _rows_pay(values: jax.Array, kernel: jax.Array, pads: Pads) -> bool:
+    return len(pads) == 2 and convolution_rows.pays(values.shape[2] + sum(pads[1]), *kernel.shape[1:])
 
 
 def _forward(
@@ -106,19 +122,17 @@ def _backward(
     strides: tuple[int, ...], pads: Pads, kept: tuple[jax.Array, jax.Array], grads: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Accelerators know JAX's own backward convolutions as such; which is used is settled when XLA's input is made."""
-    written_out = functools.partial(_written_out, strides, pads)
-    own = functools.partial(_own, strides, pads)
-    dvalues, dkernel = lax.platform_dependent(*kept, grads, cpu=written_out, default=own)
+    direct, by_rows, written_out = (functools.partial(way, strides, pads) for way in (_direct, _by_rows, _written_out))
+    on_cpu = functools.partial(_pulled, by_rows) if _rows_pay(*kept, pads) else written_out
+    dvalues, dkernel = lax.platform_dependent(*kept, grads, cpu=on_cpu, default=functools.partial(_pulled, direct))
     return dvalues, dkernel
 
 
-def _own(
-    strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax.Array, grads: jax.Array
+def _pulled(
+    way: Callable[..., jax.Array], values: jax.Array, kernel: jax.Array, grads: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    layout = LAYOUTS[len(strides)]
-    _, pull = jax.vjp(
-        lambda v, k: lax.conv_general_dilated(v, k, strides, pads, dimension_numbers=layout), values, kernel
-    )
+    """JAX's own gradient of a way to convolve."""
+    _, pull = jax.vjp(way, values, kernel)
     return pull(grads)
 
 

@@ -1,13 +1,14 @@
 """Floating-point operations of a traced computation.
 
 XLA's own count (`cost_analysis`) takes the body of a loop once, however often it runs; this one multiplies by the
-length of a scan, and by the number of devices that a `shard_map` body runs on.
+length of a scan, and by the number of devices that a `shard_map` body runs on. What no result depends on isn't counted,
+because XLA drops it: the gradient by the inputs of the first layer, for one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -37,11 +38,20 @@ def flops_of(traced: ClosedJaxpr) -> float:
     return _of(traced.jaxpr)
 
 
-def _of(jaxpr: Jaxpr) -> float:
-    return sum(_equation(equation) for equation in jaxpr.eqns)
+def _of(jaxpr: Jaxpr, used: Sequence[bool] | None = None) -> float:
+    """Operations of those equations that the results depend on; of the results marked in `used`, where it is given."""
+    marks = [True] * len(jaxpr.outvars) if used is None else used
+    needed = {id(variable) for variable, mark in zip(jaxpr.outvars, marks, strict=True) if mark}
+    total = 0.0
+    for equation in reversed(jaxpr.eqns):
+        wanted = [id(variable) in needed for variable in equation.outvars]
+        if any(wanted) or equation.effects:
+            total += _equation(equation, wanted)
+            needed |= {id(variable) for variable in equation.invars}
+    return total
 
 
-def _equation(equation: Any) -> float:
+def _equation(equation: Any, used: Sequence[bool]) -> float:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         return _dot(equation)
@@ -50,18 +60,26 @@ def _equation(equation: Any) -> float:
     if name == "scan":
         return float(params["length"]) * _of(params["jaxpr"].jaxpr)
     if name == "cond":
-        return max(_of(branch.jaxpr) for branch in params["branches"])
+        return _branches(params, used)
     if name == "shard_map":
         return float(params["mesh"].size) * sum(_of(inner) for inner in _inner(params))
-    if name in ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"):
-        return sum(_of(inner) for key in ("call_jaxpr", "fun_jaxpr") for inner in _inner({key: params.get(key)}))
     nested = list(_inner(params))
-    if nested:  # jit, remat, and a `while` of unknown length, whose body counts once
-        return sum(map(_of, nested))
+    if nested:  # jit, remat, custom gradients, and a `while` of unknown length, whose body counts once
+        return sum(_of(inner, used if len(inner.outvars) == len(used) else None) for inner in nested)
     if name in _MOVES:
         return 0.0
     sizes = equation.invars if name in _REDUCTIONS else equation.outvars
     return float(sum(_size(variable) for variable in sizes if _is_real(variable)))
+
+
+def _branches(params: dict[str, Any], used: Sequence[bool]) -> float:
+    """The longest branch; of those that are the same for different platforms, the one for all others.
+
+    It says what is computed; that of a platform may do more, to be faster there.
+    """
+    platforms = params.get("branches_platforms")
+    branches = params["branches"][-1:] if platforms else params["branches"]
+    return max(_of(branch.jaxpr, used) for branch in branches)
 
 
 def _dot(equation: Any) -> float:

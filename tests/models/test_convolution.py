@@ -11,6 +11,7 @@ from flax import nnx
 from jax import lax
 from tiny import assert_gradient, float64
 
+from bigtrain.models import convolution_rows
 from bigtrain.models.convolution import LAYOUTS, Convolution, _written_out, convolve, same, windows
 from bigtrain.models.pooling import pool, pooled_size, reduced, shrunk
 
@@ -36,6 +37,16 @@ def pads_of(sizes, window, strides, padding):
     return tuple((int(before), int(after)) for before, after in pads)
 
 
+@pytest.fixture(params=["direct", "by rows"])
+def way(request, monkeypatch):
+    """Every test that takes it runs in both of the CPU's ways to convolve."""
+    most = 0 if request.param == "direct" else 10**6
+    monkeypatch.setattr(convolution_rows, "MOST_CHANNELS", most)
+    monkeypatch.setattr(convolution_rows, "MOST_WORK", most)
+    return request.param
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("sizes", "window", "strides", "padding"), CASES, ids=str)
 def test_output_and_gradients_equal_those_of_lax(sizes, window, strides, padding):
     values, kernel = drawn(2, *sizes, 3), drawn(*window, 3, 4)
@@ -54,13 +65,27 @@ def test_output_and_gradients_equal_those_of_lax(sizes, window, strides, padding
 
 def test_on_the_cpu_the_backward_convolutions_are_written_out():
     """Else the test above compares `lax` with itself, and loops are slow."""
-    values, kernel = drawn(2, 8, 8, 3), drawn(3, 3, 3, 4)
+    values, kernel = drawn(2, 8, 8, 12), drawn(3, 3, 12, 16)
     pull = jax.jit(lambda v, k, g: jax.vjp(lambda v, k: convolve(v, k, (1, 1), ((1, 1), (1, 1))), v, k)[1](g))
-    text = pull.lower(values, kernel, drawn(2, 8, 8, 4)).as_text()
+    text = pull.lower(values, kernel, drawn(2, 8, 8, 16)).as_text()
     layouts = re.findall(r"dim_numbers = (\[.*?\])x(\[.*?\])", text)
     assert layouts == [("[b, 0, 1, f]", "[0, 1, i, o]")] * 2
 
 
+@pytest.mark.parametrize(
+    ("sizes", "window", "channels", "paid"),
+    [((28, 28), (5, 5), (1, 6), True), ((14, 14), (5, 5), (6, 16), True), ((32, 32), (3, 3), (3, 16), False),
+     ((8, 8), (3, 3), (12, 16), False), ((40,), (5,), (1, 6), False)],
+)  # fmt: skip
+def test_rows_are_multiplied_where_that_was_faster(sizes, window, channels, paid):
+    """LeNet's two convolutions; not long rows, many channels, or sequences (benchmarks/LOG.md)."""
+    values, kernel = drawn(2, *sizes, channels[0]), drawn(*window, *channels)
+    pads = ((2, 2),) * len(sizes)
+    text = jax.jit(lambda v, k: convolve(v, k, (1,) * len(sizes), pads)).lower(values, kernel).as_text()
+    assert ("stablehlo.convolution" not in text) == paid
+
+
+@pytest.mark.usefixtures("way")
 def test_gradients_agree_with_finite_differences():
     with float64():
         weights = drawn(2, 3, 4, 3, dtype="float64")
@@ -72,6 +97,7 @@ def test_gradients_agree_with_finite_differences():
         assert_gradient(jax.jit(loss), given, jax.jit(jax.grad(loss))(given))
 
 
+@pytest.mark.usefixtures("way")
 def test_gradients_of_gradients_exist():
     values, kernel = drawn(1, 5, 5, 1), drawn(3, 3, 1, 1)
 
@@ -87,6 +113,7 @@ def test_gradients_of_gradients_exist():
     np.testing.assert_allclose(jax.grad(length)(kernel, own), jax.grad(length)(kernel, plain), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("way")
 def test_gradients_of_single_examples_by_vmap():
     values, kernel = drawn(4, 6, 6, 2), drawn(3, 3, 2, 3)
 
@@ -98,6 +125,7 @@ def test_gradients_of_single_examples_by_vmap():
         np.testing.assert_allclose(together[at], jax.grad(one)(kernel, values[at]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("way")
 def test_bfloat16_stays_bfloat16_forwards_and_backwards():
     values, kernel = drawn(2, 6, 6, 2, dtype="bfloat16"), drawn(3, 3, 2, 3, dtype="bfloat16")
 

@@ -1,0 +1,64 @@
+"""The linear layer: that of Flax, and its gradients those of JAX."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from bigtrain.models.linear import Linear, product
+
+RANDOM = np.random.default_rng(0)
+
+
+def drawn(*shape, dtype="float32"):
+    return jnp.asarray(RANDOM.normal(size=shape), dtype)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_it_is_the_layer_of_flax(bias):
+    own, theirs = (kind(5, 3, use_bias=bias, rngs=nnx.Rngs(0)) for kind in (Linear, nnx.Linear))
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(own), nnx.state(theirs))
+    inputs = drawn(2, 4, 5)
+    np.testing.assert_allclose(own(inputs), theirs(inputs), rtol=1e-6)
+    for given, kernel in (("float32", "bfloat16"), ("bfloat16", "bfloat16"), ("bfloat16", "float32")):
+        for layer in (own, theirs):
+            layer.kernel = nnx.Param(layer.kernel[...].astype(kernel))
+        assert own(inputs.astype(given)).dtype == theirs(inputs.astype(given)).dtype
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize("outputs", [3, 5, 8])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_are_those_of_the_product(shape, outputs, dtype):
+    """Whichever factor is turned round."""
+    values, kernel = drawn(*shape, dtype=dtype), drawn(5, outputs, dtype=dtype)
+    found, pull = jax.vjp(product, values, kernel)
+    exact, pull_exact = jax.vjp(jnp.matmul, values, kernel)
+    np.testing.assert_array_equal(found, exact)
+    grads = drawn(*exact.shape, dtype=dtype)
+    for own, other in zip(jax.jit(pull)(grads), jax.jit(pull_exact)(grads), strict=True):
+        assert (own.shape, own.dtype) == (other.shape, other.dtype)
+        tolerance = 1e-5 if dtype == "float32" else 2e-2
+        np.testing.assert_allclose(
+            *(np.asarray(one, np.float64) for one in (own, other)), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_gradients_of_single_examples_by_vmap():
+    values, kernel = drawn(4, 2, 5), drawn(5, 3)
+    one = jax.grad(lambda kernel, example: jnp.sum(jnp.square(product(example, kernel))))
+    together = jax.vmap(one, (None, 0))(kernel, values)
+    for at in range(4):
+        np.testing.assert_allclose(together[at], one(kernel, values[at]), rtol=1e-5)
+
+
+def test_on_the_cpu_the_smaller_factor_is_turned_round():
+    def text(features, outputs):
+        grad = jax.jit(jax.grad(lambda kernel, values: jnp.sum(jnp.square(product(values, kernel)))))
+        return grad.lower(drawn(features, outputs), drawn(64, features)).as_text()
+
+    assert "optimization_barrier" in text(16, 4)
+    assert "optimization_barrier" not in text(4, 16)
