@@ -13,11 +13,11 @@ class Linear(nnx.Linear):
     """`nnx.Linear`: the same parameters, initial values and results; see `product` for what differs."""
 
     def __call__(self, inputs: Float[Array, "*B D"]) -> Float[Array, "*B H"]:  # type: ignore[override]
-        """Computes in the wider of the types of the inputs and the kernel."""
-        kernel = self.kernel[...]
-        dtype = jnp.result_type(inputs, kernel)
+        """Computes in the widest of the types of inputs, kernel and bias."""
+        kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
+        dtype = jnp.result_type(inputs, kernel, *([] if bias is None else [bias]))
         result = product(inputs.astype(dtype), kernel.astype(dtype))
-        return result if self.bias is None else result + self.bias[...].astype(dtype)
+        return result if bias is None else result + bias.astype(dtype)
 
 
 @jax.custom_vjp

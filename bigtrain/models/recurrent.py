@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from bigtrain.models import lstm
 from bigtrain.models.linear import Linear
 
 Cell = Literal["simple", "gru", "lstm"]
@@ -99,9 +100,7 @@ def _next(cell: Cell, carry: Carry, projected: jax.Array, recurrent: jax.Array, 
         reset, update = jax.nn.sigmoid(rx + rh), jax.nn.sigmoid(zx + zh)
         new = jnp.tanh(nx + reset * (nh + bias))
         return ((1 - update) * new + update * carry[0],)
-    i, f, g, o = jnp.split(projected + recurrent, 4, -1)
-    memory = jax.nn.sigmoid(f) * carry[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return (jax.nn.sigmoid(o) * jnp.tanh(memory), memory)
+    return lstm.following(carry[1], lstm.activated(projected + recurrent))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -160,21 +159,26 @@ def _scanned(
 def _recur_forward(
     cell: Cell, reverse: bool, projected: jax.Array, weights: jax.Array, bias: Any, initial: Carry, where: Any
 ) -> tuple[Any, Any]:
+    if cell == "lstm":
+        last, hidden, gates = lstm.scan(reverse, weights, where, projected, (initial[0], initial[1]))
+        return (last, hidden), (gates, weights, hidden, initial, where)
     # in a GRU the input and the hidden state meet the reset gate at different places: two gradients, not one
     more = jnp.zeros_like(projected) if cell == "gru" else None
     results, pull = jax.vjp(partial(_scanned, cell, reverse, weights, where), projected, more, bias, initial)
-    before = jnp.concatenate([results[1][1:], initial[0][None]] if reverse else [initial[0][None], results[1][:-1]])
-    if where[1] is not None:
-        before = jnp.where(where[1][..., None], 0, before)
-    return results, (pull, before)
+    return results, (pull, weights, results[1], initial, where)
 
 
 def _recur_backward(cell: Cell, reverse: bool, kept: Any, grads: Any) -> tuple[Any, ...]:
-    pull, before = kept
-    projected, more, bias, initial = pull(grads)
-    gates = projected if more is None else more
-    weights = jnp.einsum("tbh,tbg->hg", before, gates, preferred_element_type=jnp.float32).astype(gates.dtype)
-    return projected, weights, bias, initial, None
+    pull, weights, hidden, initial, where = kept
+    before = lstm.shifted(hidden, initial[0], where[1], reverse)
+    if cell == "lstm":
+        projected, by_initial = lstm.pull(reverse, weights, where, pull, initial, grads)
+        gates, bias = projected, None
+    else:
+        projected, more, bias, by_initial = pull(grads)
+        gates = projected if more is None else more
+    by_weights = jnp.einsum("tbh,tbg->hg", before, gates, preferred_element_type=jnp.float32).astype(gates.dtype)
+    return projected, by_weights, bias, by_initial, None
 
 
 recur.defvjp(_recur_forward, _recur_backward)

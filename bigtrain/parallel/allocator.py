@@ -1,9 +1,9 @@
 """The C library's allocator, told to keep what a program gives back.
 
-XLA allocates a program's intermediate results anew for each call. On a CPU, the C library takes an array of that size
-from the system and returns it at the end of the call, so that every call touches new pages: for a Transformer with
-324 MB of them, 88,000 page faults and a quarter of the time of a step (benchmarks/LOG.md). Memory that is kept costs
-nothing, since the next call needs as much.
+XLA allocates a program's intermediate results anew for each call. On a CPU, the C library takes an array of megabytes
+from the system and returns it at the end of the call, so that every call touches new pages: 8,600 page faults a call
+for a wide MLP with 35 MB of them, a tenth of its time (benchmarks/LOG.md). Memory that is kept costs nothing, since the
+next call needs as much.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import ctypes
 import os
 import sys
 
-TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # parameters of mallopt(3)
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
     """Sets it for this process, where the C library is glibc; False elsewhere, or where the user has tuned it.
 
-    Has to run before the threads start that will allocate: one arena serves them all, because those of threads can't
-    hold large arrays.
+    The arenas of threads hold up to 64 MB; what is larger still comes from the system (`Pace` spreads its cost over
+    several steps). One arena for all threads would hold it, but then they wait for each other.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -30,5 +30,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    wanted = ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
+    wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
     return min(mallopt(name, value) for name, value in wanted) == 1

@@ -10,10 +10,14 @@ import jax
 from bigtrain.data.placement import Dispatch
 
 TARGET_SECONDS = 0.1  # a dispatch costs Python about 0.5 ms; ten dispatches a second keep its share under 1%
+LONG_STEPS, LONG_SECONDS = 8, 1.0  # slow steps: their memory is allocated anew by each dispatch, so one takes several
 
 
 class Pace:
-    """Starts with one step and doubles while dispatches are shorter than the target, up to the feed's capacity."""
+    """Starts with one step and doubles while dispatches are shorter than the target, up to the feed's capacity.
+
+    The target is a tenth of a second, or, where that is less than eight steps, as many of eight as fit into a second.
+    """
 
     def __init__(self, capacity: int, *, fixed: bool = False) -> None:
         self.capacity, self.fixed = capacity, fixed
@@ -39,5 +43,6 @@ class Pace:
     def _adapt(self, seconds_a_step: float) -> None:
         if self.fixed:
             return
-        wanted = max(1, int(TARGET_SECONDS / max(seconds_a_step, 1e-9)))
+        seconds = max(seconds_a_step, 1e-9)
+        wanted = max(1, int(TARGET_SECONDS / seconds), min(LONG_STEPS, int(LONG_SECONDS / seconds)))
         self.steps = min(self.capacity, wanted, 2 * self.steps)

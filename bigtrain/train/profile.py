@@ -59,7 +59,9 @@ class Profile:
         with self.clock.part("profile"):
             if step == self.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
+                options = jax.profiler.ProfileOptions()
+                options.host_tracer_level, options.python_tracer_level = 3, 0  # each operation; no Python calls
+                jax.profiler.start_trace(self.folder, create_perfetto_trace=True, profiler_options=options)
                 self._tracing = True
             else:
                 self.close()

@@ -91,6 +91,10 @@ SIDES = {
             "bigtrain-mapped", "bigtrain, streamed from a memory-mapped file", "ours", "own",
             {"overrides": ["placement=stream"], "mapped": True},
         ),
+        Side(
+            "bigtrain-records", "bigtrain, streamed from ArrayRecord by one Grain worker", "ours", "own",
+            {"overrides": ["placement=stream", "data_workers=1"], "records": True},
+        ),
     )
 }  # fmt: skip
 """By name; the first is what all others are compared with."""

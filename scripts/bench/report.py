@@ -28,7 +28,7 @@ def page(workloads: Sequence[Workload], measured: Measured, about: dict[str, Any
         "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in about.items() if value not in (None, "")),
         f"- {settings.rounds} rounds, {settings.seconds:g} s a timing of the fastest side, sides in random order",
         "## Time of bigtrain / time of the other",
-        "Median of the rounds' ratios (quartiles). Below 1, bigtrain is faster; ✓ and ✗ tell the goal of issue 4.",
+        "Median of the rounds' ratios (quartiles). Below 1, bigtrain is faster; ✓ and ✗ tell whether the goal is met.",
         overview(measured),
         *(details(workload, measured[workload.name], settings) for workload in workloads),
     ]

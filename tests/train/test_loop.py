@@ -33,8 +33,10 @@ def test_pace_doubles_while_steps_are_short_and_falls_when_they_are_long() -> No
     for wanted in (2, 4, 8, 16, 32, 64, 64):
         pace._adapt(1e-4)
         assert pace.steps == wanted
-    pace._adapt(0.02)
-    assert pace.steps == 5
+    for seconds, steps in ((0.01, 10), (0.02, 8), (0.1, 8), (0.3, 3), (0.9, 1)):
+        pace._adapt(seconds)
+        pace.steps, found = 64, pace.steps
+        assert found == steps
     pace._adapt(3.0)
     assert pace.steps == 1
 

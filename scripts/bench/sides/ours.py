@@ -17,12 +17,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from write_array_record import write
 
 from bench.catalog import Workload
 from bigtrain.cli.fit import understood
 from bigtrain.config.compose import to_yaml
 from bigtrain.data.arrays import Arrays
 from bigtrain.data.load import load_data
+from bigtrain.data.serialize import spec_to_json
 from bigtrain.data.spec import Dataset
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
@@ -37,13 +39,10 @@ class Trainer:
 
     def __init__(self, workload: Workload, data: Path, options: dict[str, Any]) -> None:
         self.workload = workload
-        given = [
-            f"data.path={data}",
-            *workload.overrides,
-            f"batch_size={workload.batch}",
-            *options.get("overrides", ()),
-        ]
-        self.given = ["data=npz", "optimizer=adam", f"steps={workload.run_steps}", *given]
+        kind, path = ("array_record", records(data)) if options.get("records") else ("npz", data)
+        read = [f"data={kind}", f"data.path={path}"]
+        given = [*workload.overrides, f"batch_size={workload.batch}", *options.get("overrides", ())]
+        self.given = [*read, "optimizer=adam", f"steps={workload.run_steps}", *given]
         self.composed, self.checked, self.trusted = understood([*self.given, "run_dir=unused"], None, [])
         dataset = load_data(self.checked, self.trusted)
         self.ready = prepare(self.checked, self.trusted, mapped(dataset, data) if options.get("mapped") else dataset)
@@ -106,6 +105,20 @@ def mapped(dataset: Dataset, folder: Path) -> Dataset:
     names = {"inputs": "x", "targets": "y"}
     columns = {key: np.load(folder / f"{names[key]}_train.npy", mmap_mode="r") for key in dataset.spec.fields}
     return dataclasses.replace(dataset, splits={**dataset.splits, "train": Arrays(columns)})
+
+
+def records(folder: Path) -> Path:
+    """The same examples as ArrayRecord shards, written once."""
+    made = folder / "records"
+    if not made.exists():
+        _, checked, trusted = understood(["data=npz", f"data.path={folder}", "run_dir=unused"], None, [])
+        dataset, partial = load_data(checked, trusted), folder / "records.partial"
+        partial.mkdir(exist_ok=True)
+        for split, source in dataset.splits.items():
+            write(partial, split, source, dataset.spec, shards=4)
+        (partial / "spec.json").write_text(spec_to_json(dataset.spec), encoding="utf-8")
+        partial.rename(made)
+    return made
 
 
 @dataclasses.dataclass

@@ -1,0 +1,102 @@
+"""The LSTM's recurrence and its gradient, written out: what is kept of a step is one array of gates and its state.
+
+JAX's own gradient of the same scan keeps eight arrays a step, each written and read by a call of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+State = tuple[jax.Array, jax.Array]  # hidden state and memory, [B, H] each
+Where = tuple[Bool[Array, "T B"] | None, Bool[Array, "T B"] | None]
+
+
+def activated(gates: Float[Array, "*B 4*H"]) -> Float[Array, "*B 4*H"]:
+    """Sigmoids of input, forget and output gate and the tanh of the candidate, by one function over all of them.
+
+    σ(x) = ½ tanh(½ x) + ½.
+    """
+    scale = np.repeat(np.array([0.5, 0.5, 1.0, 0.5]), gates.shape[-1] // 4)
+    scales, shift = (jnp.asarray(each, gates.dtype) for each in (scale, 1.0 - scale))
+    return jnp.tanh(gates * scales) * scales + shift
+
+
+def following(memory: Float[Array, "*B H"], gates: Float[Array, "*B 4*H"]) -> State:
+    """The next state from activated gates (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
+    i, f, g, o = jnp.split(gates, 4, -1)
+    memory = f * memory + i * g
+    return o * jnp.tanh(memory), memory
+
+
+def scan(
+    reverse: bool, weights: Float[Array, "H 4*H"], where: Where, projected: Float[Array, "T B 4*H"], initial: State
+) -> tuple[State, jax.Array, tuple[jax.Array, jax.Array]]:
+    """The last state, the hidden states [T, B, H], and what the gradient needs: gates and memory of each step."""
+
+    def body(state: State, xs: tuple[Any, ...]) -> tuple[State, Any]:
+        step_input, exists, start = xs
+        if start is not None:
+            state = _zero(start, state)
+        gates = activated(step_input + state[0] @ weights)
+        new = following(state[1], gates)
+        if exists is not None:
+            new = (jnp.where(exists[:, None], new[0], state[0]), jnp.where(exists[:, None], new[1], state[1]))
+        return new, (*new, gates)
+
+    last, (hidden, memory, gates) = jax.lax.scan(body, initial, (projected, *where), reverse=reverse)
+    return last, hidden, (gates, memory)
+
+
+def pull(
+    reverse: bool,
+    weights: Float[Array, "H 4*H"],
+    where: Where,
+    kept: tuple[jax.Array, jax.Array],
+    initial: State,
+    grads: tuple[State, Float[Array, "T B H"]],
+) -> tuple[Float[Array, "T B 4*H"], State]:
+    """The gradients by the gates before their activation and by the initial state."""
+    gates, memory = kept
+    before = shifted(memory, initial[1], where[1], reverse)
+    back = weights.T
+
+    def body(state: State, xs: tuple[Any, ...]) -> tuple[State, jax.Array]:
+        gate, after, earlier, given, exists, start = xs
+        by_hidden, by_memory = state[0] + given, state[1]
+        passed: State | None = None
+        if exists is not None:
+            passed = _zero(exists, (by_hidden, by_memory))
+            by_hidden, by_memory = _zero(~exists, (by_hidden, by_memory))
+        i, f, g, o = jnp.split(gate, 4, -1)
+        shown = jnp.tanh(after)
+        by_memory = by_memory + by_hidden * o * (1 - shown * shown)
+        of_gate = [by_memory * g, by_memory * earlier, by_memory * i, by_hidden * shown]
+        slopes = [i * (1 - i), f * (1 - f), 1 - g * g, o * (1 - o)]
+        by_gates = jnp.concatenate([grad * slope for grad, slope in zip(of_gate, slopes, strict=True)], axis=-1)
+        by_state = (by_gates @ back, by_memory * f)
+        if passed is not None:
+            by_state = (by_state[0] + passed[0], by_state[1] + passed[1])
+        return by_state if start is None else _zero(start, by_state), by_gates
+
+    by_initial, by_gates = jax.lax.scan(body, grads[0], (gates, memory, before, grads[1], *where), reverse=not reverse)
+    return by_gates, by_initial
+
+
+def shifted(
+    values: Float[Array, "T B H"], initial: Float[Array, "B H"], starts: Bool[Array, "T B"] | None, reverse: bool
+) -> Float[Array, "T B H"]:
+    """What each step began with, from what each left behind."""
+    parts = [values[1:], initial[None]] if reverse else [initial[None], values[:-1]]
+    before = jnp.concatenate(parts)
+    return before if starts is None else jnp.where(starts[..., None], 0, before)
+
+
+def _zero(rows: Bool[Array, " B"], state: State) -> State:
+    """The state with some of its rows set to zero."""
+    hidden, memory = (jnp.where(rows[:, None], 0, part) for part in state)
+    return hidden, memory
