@@ -61,8 +61,9 @@ def run(
         if _finished(existing, steps, patience, console, again, as_json=as_json):
             return
         _note_new_length(existing, checked, console)
-    with console.waiting("compiling"), clock.part("compile"):
+    with console.waiting("compiling"):
         ready = prepare(checked, trusted, dataset)
+    clock.recharge("compile", ready.compile_seconds)
     if existing is not None or dry_run:
         directory = existing
     else:

@@ -77,8 +77,11 @@ def result(found: Mapping[str, Any], *, as_json: bool, again: str = "") -> None:
     lines.append(("time", _time(found["seconds"], found.get("seconds_by_part") or {})))
     if found.get("speed"):
         lines.append(("speed", _speed(found["speed"])))
-    if (where / "profile").exists():
-        lines.append(("profile", f"{where / 'profile'}: perfetto_trace.json.gz opens at ui.perfetto.dev"))
+    traces = sorted((where / "profile").rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
+    if traces and "profile" in (found.get("seconds_by_part") or {}):
+        lines.append(
+            ("profile", f"{traces[-1]} opens at ui.perfetto.dev; or: tensorboard --logdir {where / 'profile'}")
+        )
     lines.append(("files", f"{where}: {' '.join(kept)}"))
     quoted = shlex.quote(str(where))
     trust = "".join(f" --trust {name}" for name in again.split(" --trust ")[1:])
@@ -108,7 +111,7 @@ def _speed(found: Mapping[str, Any]) -> str:
 def count(number: float) -> str:
     """A large number for people, with its decimal prefix."""
     for unit in ("", "k", "M", "G", "T"):
-        if number < 1000:
+        if number < 999.5:
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:.3g} P"
@@ -177,7 +180,8 @@ def _devices(ready: Prepared) -> str:
 def _dispatch(ready: Prepared) -> str:
     if ready.run.steps_per_dispatch != "auto":
         return f"{ready.placement.capacity} steps a call"
-    return f"up to {ready.placement.capacity} steps a call (auto: calls of about 0.1 s)"
+    slow = ", or of 8 slow steps, 1 s at most" if ready.rules.mesh.devices.flat[0].platform == "cpu" else ""
+    return f"up to {ready.placement.capacity} steps a call (auto: calls of about 0.1 s{slow})"
 
 
 def _compiled(ready: Prepared) -> str:

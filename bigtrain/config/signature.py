@@ -114,9 +114,11 @@ def _source(path: Path, node: ast.ImportFrom, names: tuple[str, ...]) -> tuple[P
 
 
 def _spec(package: str) -> importlib.machinery.ModuleSpec | None:
+    if package == "__main__":  # the program that runs, which is no package
+        return None
     try:
         return importlib.util.find_spec(package)  # of a top-level name: imports nothing, and sees editable installs
-    except ValueError:  # a module without a spec, such as __main__
+    except ValueError:  # a module without a spec
         return None
 
 
@@ -178,7 +180,8 @@ def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef, de
         and isinstance(item.value, ast.Constant)
     }
     init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
-    parent = _parent(path, node, depth)
+    parents = _parents(path, node, depth)
+    parent = next(iter(parents), None)
     if init is not None:
         parameters, is_open = _arguments(init, path, skip_self=True)
         doc = doc + "\n\n" + (ast.get_docstring(init) or "")
@@ -186,20 +189,22 @@ def _described(target: str, path: Path, node: ast.ClassDef | ast.FunctionDef, de
         own = _fields(node, path) if _has_fields(node) else {}
         parameters = {**(parent.parameters if parent else {}), **own}
         is_open = parent.open if parent else not _has_fields(node)
-    constants = {**(parent.constants if parent else {}), **constants}
+    for inherited in parents:  # the first base wins, as Python resolves it
+        constants = {**inherited.constants, **constants}
     return Callee(target, path, True, _documented(parameters, doc), is_open, node.name, bases, doc, constants)
 
 
-def _parent(path: Path, node: ast.ClassDef, depth: int) -> Callee | None:
-    """The class whose constants a class inherits, and its constructor if it has none, where its source can be found."""
+def _parents(path: Path, node: ast.ClassDef, depth: int) -> list[Callee]:
+    """The bases of a class whose source can be found: it inherits their constants, and a constructor if it has none."""
+    known = []
     for base in node.bases:
         try:
             found = _find(ast.unparse(base), path, tuple(ast.unparse(base).split(".")), depth + 1)
         except TargetError:
             continue  # `nnx.Module`, `Protocol`: no constructor that takes fields
         if found.is_class:
-            return found
-    return None
+            known.append(found)
+    return known
 
 
 def _has_fields(node: ast.ClassDef) -> bool:

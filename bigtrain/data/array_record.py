@@ -2,8 +2,8 @@
 
 A record is one example. Beside a `spec.json`, which says what the fields mean, it is the bytes of its fields, one after
 the other in the order of the spec (little endian): a batch of them is read in one go. Else it is an `.npz` archive
-(numpy.savez, no pickles) with the fields by name, such as `inputs` and `targets`, which takes a hundred times as long;
-the length of a record tells which it is. scripts/write_array_record.py writes the first kind, and the spec.
+(numpy.savez, no pickles) with the fields by name, such as `inputs` and `targets`, which takes longer to read; length
+and beginning of a record tell which it is. scripts/write_array_record.py writes the first kind, and the spec.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from bigtrain.data.spec import SPLITS, Dataset, Field, Source, Spec, Split
 
 SUFFIXES = (".array_record", ".arrayrecord")
 WRITE = "python scripts/write_array_record.py OUT data=… makes such a folder from any data set"
+ARCHIVE = b"PK"  # how an .npz archive begins
 HEADER = 4096  # bytes that the header of an array may take beside its values
 MOST_BYTES = 1 << 30  # of a record whose fields aren't known yet
 DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
@@ -90,7 +91,8 @@ class Records:
         except Exception as error:  # what the library raises on damaged files isn't documented
             raise DataError(self._names(), f"a record can't be read: {_short(error)}", hint="copy it again") from error
         form = row_type(self.spec.fields)
-        if all(len(record) == form.itemsize for record in records):
+        raw = [len(record) == form.itemsize and not record.startswith(ARCHIVE) for record in records]
+        if all(raw):
             table = np.frombuffer(b"".join(records), form)
             rows = {name: np.ascontiguousarray(table[name]) for name in self.spec.fields}
             if any(self._problem(name, rows[name], len(rows[name])) for name in rows):
@@ -98,8 +100,12 @@ class Records:
                     self._check({name: values[place] for name, values in rows.items()}, int(at))
             return rows
         examples = []
-        for at, record in zip(indices, records, strict=True):
-            examples.append(unpacked(record, f"{self._names()}: record {at}", self.spec.fields))
+        for at, record, plain in zip(indices, records, raw, strict=True):
+            if plain:
+                row = np.frombuffer(record, form)[0]
+                examples.append({name: np.asarray(row[name]) for name in self.spec.fields})
+            else:
+                examples.append(unpacked(record, f"{self._names()}: record {at}", self.spec.fields))
             self._check(examples[-1], int(at))
         return {name: np.stack([example[name] for example in examples]) for name in self.spec.fields}
 
@@ -138,7 +144,10 @@ def row_type(fields: Mapping[str, Field]) -> np.dtype[np.void]:
 def packed(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field]) -> list[bytes]:
     """The records of a batch of examples."""
     rows = np.empty(len(batch["inputs"]), row_type(fields))
-    for name in fields:
+    for name, field in fields.items():
+        if batch[name].shape[1:] != field.shape or batch[name].dtype != np.dtype(field.dtype):
+            found = f"{batch[name].dtype}{list(batch[name].shape[1:])}"
+            raise InputError(f"{name!r} is {found}, and the spec says {field.dtype}{list(field.shape)}")
         rows[name] = batch[name]
     return [row.tobytes() for row in rows]
 

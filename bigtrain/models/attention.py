@@ -64,14 +64,16 @@ def attend(
 
 def _plain(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None, causal: bool) -> jax.Array:
     """Batched matrix products; where causal, the queries come in blocks that skip the keys after their last token."""
-    steps, size = query.shape[1], query.shape[3]
-    rows = _by_group(query * jnp.asarray(1 / math.sqrt(size), query.dtype), key.shape[2])
+    steps = query.shape[1]
+    rows = _by_group(query, key.shape[2])
     key, value = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
     blocks = next(n for n in (BLOCKS, 2, 1) if n == 1 or (causal and steps % n == 0 and steps // n >= SHORTEST_BLOCK))
     length, found = steps // blocks, []
     for first in range(0, steps, length):
         beyond = first + length if blocks > 1 else key.shape[3]
-        seen = None if mask is None else mask[:, first : first + length if mask.shape[1] > 1 else 1, :beyond]
+        seen = mask
+        if seen is not None:
+            seen = seen[:, first : first + length, :beyond] if seen.shape[1] > 1 else seen[:, :, :beyond]
         if causal:
             triangle = jnp.tril(jnp.ones((1, length, beyond), bool), k=first)
             seen = triangle if seen is None else seen & triangle
@@ -91,13 +93,16 @@ def _block(
     value: Float[Array, "B K S H"],
     mask: Bool[Array, "B #T S"] | None,
 ) -> Float[Array, "B K G T H"]:
-    """Attention of some queries, already scaled; the heads that share keys are more rows of one product.
+    """Attention of some queries; the heads that share keys are more rows of one product.
 
     The sum of the weights divides the result, which has fewer numbers than the weights; so the gradient needs no sum
     over the keys either (Dao et al. 2022).
     """
-    flat = rows.reshape(*rows.shape[:2], -1, rows.shape[4])
+    flat, scale = rows.reshape(*rows.shape[:2], -1, rows.shape[4]), 1 / math.sqrt(rows.shape[4])
+    if flat.dtype == jnp.float32:  # the queries have fewer numbers than the logits; in bf16 they would be rounded again
+        flat, scale = flat * scale, 1.0
     logits = jnp.matmul(flat, key, preferred_element_type=jnp.float32).reshape(*rows.shape[:4], -1)
+    logits = logits if scale == 1.0 else logits * scale
     if mask is not None:  # a finite number: no NaN where all is hidden
         logits = jnp.where(mask[:, None, None], logits, jnp.finfo(logits.dtype).min)
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))

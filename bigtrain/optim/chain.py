@@ -24,6 +24,9 @@ from bigtrain.optim.schedule import Shape
 Numbers = Mapping[str, Any]
 _NOT_TRACEABLE = (jax.errors.ConcretizationTypeError, TypeError, ValueError, ConfigError)
 
+LOOKED_UP = {"embedding", "table", "tables", "position", "class_token"}
+"""Names, in a parameter's dotted path, of tables of which rows are taken."""
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -132,12 +135,11 @@ def decays(params: Mapping[str, jax.Array]) -> dict[str, bool]:
 def matrices(params: Mapping[str, jax.Array]) -> dict[str, MuonDimensionNumbers | None]:
     """The two dims of each matrix, for muon, which leaves all else to Adam; those of stacked layers one by one.
 
-    Embeddings are left to Adam too: they are looked up, not multiplied (Jordan 2024).
+    What is looked up instead of multiplied (embeddings, learned positions) is left to Adam too (Jordan 2024).
     """
 
     def dims(path: tuple[Any, ...], value: jax.Array) -> MuonDimensionNumbers | None:
-        looked_up = str(path[-1].key).endswith("embedding")
-        multiplied = _rank(path, value) == 2 and not looked_up
+        multiplied = _rank(path, value) == 2 and LOOKED_UP.isdisjoint(str(path[-1].key).split("."))
         return MuonDimensionNumbers(value.ndim - 2, value.ndim - 1) if multiplied else None
 
     found: dict[str, MuonDimensionNumbers | None] = jax.tree_util.tree_map_with_path(dims, dict(params))

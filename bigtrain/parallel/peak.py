@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ import jax
 import jax.numpy as jnp
 
 TERA = 1e12
-TABLE = {  # part of JAX's `device_kind`: (bf16, f32) in TFLOP/s; the first that fits counts
-    "B200": (2250.0, 1125.0), "H200": (989.4, 494.7), "H100 PCIe": (756.0, 378.0), "H100": (989.4, 494.7),
-    "A100": (312.0, 156.0), "L40S": (362.0, 183.0), "L4": (121.0, 60.0), "A10": (125.0, 62.5), "V100": (125.0, 15.7),
+TABLE = {  # words of JAX's `device_kind`: (bf16, f32) in TFLOP/s; the first that fits counts
+    "B200": (2250.0, 1125.0), "H200": (989.4, 494.7), "H100 PCIe": (756.0, 378.0), "H100 NVL": (835.5, 417.5),
+    "H100": (989.4, 494.7), "A100": (312.0, 156.0), "L40S": (362.0, 183.0), "L4": (121.0, 60.0), "A10": (125.0, 62.5),
     "TPU v6": (918.0, 918.0), "TPU v5p": (459.0, 459.0), "TPU v5 lite": (197.0, 197.0), "TPU v5e": (197.0, 197.0),
     "TPU v5": (459.0, 459.0), "TPU v4": (275.0, 275.0), "TPU v3": (61.5, 61.5), "TPU v2": (22.5, 22.5),
 }  # fmt: skip
@@ -41,32 +42,38 @@ class Peak:
 
 def tabled(kind: str, precision: str) -> float | None:
     """One accelerator's peak, by JAX's name for it."""
-    found = next((peaks for part, peaks in TABLE.items() if part.lower() in kind.lower()), None)
+    found = next((peaks for words, peaks in TABLE.items() if re.search(rf"\b{words}\b", kind, re.IGNORECASE)), None)
     return None if found is None else TERA * found[0 if precision == "bf16" else 1]
 
 
-def peak(devices: Iterable[Any], precision: str, cache: Path, *, measure: bool) -> Peak | None:
+def peak(devices: Iterable[Any], precision: str, cache: Path, *, measure: bool, reached: float = 0.0) -> Peak | None:
     """The peak of some devices; None where it is in no table and was not measured.
+
+    What was reached is a peak too: one that is lower was measured on a busy machine, or is in the table by mistake.
 
     Args:
         devices: what a run uses; devices simulated on a CPU share its peak.
         precision: 'f32' or 'bf16'.
         cache: a file of measured peaks, read and added to.
         measure: whether to measure, for half a second, what is not known.
+        reached: operations a second of a run on them.
     """
     used = list(devices)
     kind, number, first = used[0].device_kind, len(used), used[0]
     known = tabled(kind, precision)
-    if known is not None:
+    if known is not None and reached <= known * number:
         return Peak(known * number, f"{number} x {known / TERA:g} TFLOP/s, the maker's number")
     if first.platform == "cpu":
         kind, number = f"{_processor()}, {_cores()} cores", 1
     name, before = f"{kind}, {precision}", _read(cache)
     if name not in before:
-        if not measure:
+        if known is None and not measure:
             return None
-        before[name] = measured(precision, first)
+        before[name] = known or measured(precision, first)
         _write(cache, before)
+    if reached > before[name] * number:
+        _write(cache, before | {name: reached / number})
+        return Peak(reached, "what this run reached")
     return Peak(before[name] * number, "measured: the fastest matrix product")
 
 

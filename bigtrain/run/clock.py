@@ -45,6 +45,12 @@ class Clock:
         self._turn_to(self._part)
         return dict(self._spent)
 
+    def recharge(self, name: Part, seconds: float) -> None:
+        """Moves some of what was charged to the part under way to another."""
+        self._turn_to(self._part)
+        self._spent[self._part] -= seconds
+        self._spent[name] = self._spent.get(name, 0.0) + seconds
+
     def training(self) -> float:
         """Seconds spent on training itself until now: steps, waiting for their data, and logging them."""
         spent = self.spent()

@@ -67,12 +67,13 @@ def fit(
         parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock)
         if ready.lengths.profile:
             span = (ready.lengths.profile, start.step, ready.lengths.steps)
-            tracing = Profile.of(*span, directory.path / "profile", clock)
+            tracing = Profile.of(*span, directory.path / "profile", clock, console.say)
             if tracing is not None:
                 parts.append(tracing)
                 closing.callback(tracing.close)
         console.begin(start.step, ready.lengths.steps)
-        pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
+        on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
+        pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
         ended = decided and (directory.result() or {}).get("steps") != start.step
         position = {"start": start.step, "steps": start.step if ended else ready.lengths.steps}
@@ -193,6 +194,7 @@ def finish(
         **scores,
         "best": {"step": best.step, ready.run.checkpoint.monitor: best.score} if best else None,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "compile_seconds": round(ready.compile_seconds, 3),
         "speed": speed(ready, clock, step - begun),
         **times(clock),
         **({"notes": notes} if notes else {}),
@@ -227,7 +229,7 @@ def speed(ready: Prepared, clock: Clock, steps: int) -> dict[str, Any] | None:
     """How fast `steps` steps were: operations counted in the traced program, and their share of the devices' peak.
 
     MFU as Chowdhery et al. 2022 define it, but with every operation of the step counted, the optimizer's too: what is
-    computed again to save memory doesn't count. A peak that was measured too low is raised to what was reached.
+    computed again to save memory doesn't count.
     """
     spent = clock.spent()
     seconds = spent.get("step", 0.0) + spent.get("data wait", 0.0)
@@ -239,8 +241,9 @@ def speed(ready: Prepared, clock: Clock, steps: int) -> dict[str, Any] | None:
         "examples_per_second": steps * run.batch_size / seconds,
     }
     found |= {"flops_per_step": ready.program.flops, "flops_per_second": rate, "mfu": None}
-    with clock.part("profile"):
-        most = peak(ready.rules.mesh.devices.flat, run.precision, cache_dir() / "peak.json", measure=run.profile)
+    with clock.part("profile" if run.profile else "start"):
+        devices, cache = ready.rules.mesh.devices.flat, cache_dir() / "peak.json"
+        most = peak(devices, run.precision, cache, measure=run.profile, reached=rate)
     if most is not None:
-        found |= {"mfu": rate / max(rate, most.flops), "peak_flops": max(rate, most.flops), "peak": most.source}
+        found |= {"mfu": rate / most.flops, "peak_flops": most.flops, "peak": most.source}
     return found

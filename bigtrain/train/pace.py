@@ -16,11 +16,12 @@ LONG_STEPS, LONG_SECONDS = 8, 1.0  # slow steps: their memory is allocated anew 
 class Pace:
     """Starts with one step and doubles while dispatches are shorter than the target, up to the feed's capacity.
 
-    The target is a tenth of a second, or, where that is less than eight steps, as many of eight as fit into a second.
+    The target is a tenth of a second. Where slow steps are put `together`, as on a CPU, it is at least eight steps, or
+    as many of them as fit into a second.
     """
 
-    def __init__(self, capacity: int, *, fixed: bool = False) -> None:
-        self.capacity, self.fixed = capacity, fixed
+    def __init__(self, capacity: int, *, fixed: bool = False, together: bool = False) -> None:
+        self.capacity, self.fixed, self.together = capacity, fixed, together
         self.steps = capacity if fixed else 1
         self._pending: tuple[int, Any] | None = None
         self._clock = time.perf_counter()
@@ -44,5 +45,7 @@ class Pace:
         if self.fixed:
             return
         seconds = max(seconds_a_step, 1e-9)
-        wanted = max(1, int(TARGET_SECONDS / seconds), min(LONG_STEPS, int(LONG_SECONDS / seconds)))
+        wanted = max(1, int(TARGET_SECONDS / seconds))
+        if self.together:
+            wanted = max(wanted, min(LONG_STEPS, int(LONG_SECONDS / seconds)))
         self.steps = min(self.capacity, wanted, 2 * self.steps)

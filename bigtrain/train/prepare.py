@@ -71,8 +71,24 @@ def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duratio
 
     every = {name: max(1, to_steps(run.duration(name))) for name in ("eval_every", "log_every")}
     save = max(1, to_steps(Duration.parse(run.checkpoint.every)))
-    traced = (max(1, to_steps(run.duration("profile_from"))), run.profile_steps) if run.profile else None
+    traced = _traced(run, to_steps, steps)
     return Lengths(steps, every["eval_every"], every["log_every"], save, traced, per_epoch), to_steps
+
+
+def _traced(run: RunConfig, to_steps: Callable[[Duration], int], steps: int) -> tuple[int, int] | None:
+    """The first step in the trace and how many there are, if one is asked for."""
+    if not run.profile:
+        changed = {
+            "profile_from": run.duration("profile_from") != Duration.parse(RunConfig.profile_from),
+            "profile_steps": run.profile_steps != RunConfig.profile_steps,
+        }
+        for name in filter(changed.get, changed):
+            raise ConfigError(name, "says which steps to trace, and profile is off", hint="set profile=true")
+        return None
+    first = max(1, to_steps(run.duration("profile_from")))
+    if first > steps:
+        raise ConfigError("profile_from", f"step {first:,} is after the run's last, {steps:,}")
+    return first, run.profile_steps
 
 
 def definition(checked: Checked, trusted: Trust, dataset: Dataset) -> Definition:
@@ -120,11 +136,12 @@ def model_numbers(node: Node, fields: tuple[str, ...]) -> dict[str, float]:
 def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     """Compiles the run; everything that can be wrong with it is wrong here, before anything is written."""
     run = checked.run
-    allocator.keep_freed_memory()
     meshes.simulate(run.mesh)
     if run.compilation_cache:
         cache.enable()
     rules = Rules.checked(meshes.make(run.mesh), run.mesh.rules)
+    if rules.mesh.devices.flat[0].platform == "cpu":
+        allocator.keep_freed_memory()
     _check_divides(run, rules)
     source = dataset.splits["train"]
     lengths, to_steps = converter(run, len(source))

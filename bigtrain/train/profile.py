@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,25 +27,32 @@ class Profile:
         last: the last step in the trace.
         folder: where it is written.
         clock: is told of the time that it takes.
+        say: is told what went wrong; training goes on without the trace.
     """
 
     first: int
     last: int
     folder: Path
     clock: Clock
+    say: Callable[[str], None]
     _tracing: bool = False
 
     @classmethod
-    def of(cls, asked: tuple[int, int], start: int, steps: int, folder: Path, clock: Clock) -> Profile | None:
+    def of(
+        cls, asked: tuple[int, int], start: int, steps: int, folder: Path, clock: Clock, say: Callable[[str], None]
+    ) -> Profile | None:
         """The trace of a run from `start` to `steps`, as near as can be to the (first step, number) asked for.
 
         None where fewer than two steps are left: the trace begins between two steps.
         """
         number = min(asked[1], steps - start - 1)
         if number < 1:
+            say("note: no trace: it begins between two steps, and fewer are left")
             return None
         first = min(max(asked[0] - 1, start + 1), steps - number)
-        return cls(first, first + number, folder, clock)
+        if (first + 1, number) != asked:
+            say(f"note: the trace holds steps {first + 1:,} to {first + number:,}")
+        return cls(first, first + number, folder, clock, say)
 
     def after(self, step: int) -> int:
         """The step after which the trace begins, and then that with which it ends."""
@@ -58,16 +67,28 @@ class Profile:
             jax.block_until_ready(state)
         with self.clock.part("profile"):
             if step == self.first:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                options = jax.profiler.ProfileOptions()
-                options.host_tracer_level, options.python_tracer_level = 3, 0  # each operation; no Python calls
-                jax.profiler.start_trace(self.folder, create_perfetto_trace=True, profiler_options=options)
-                self._tracing = True
+                self._begin()
             else:
                 self.close()
+
+    def _begin(self) -> None:
+        with self._reported():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            options = jax.profiler.ProfileOptions()
+            options.host_tracer_level, options.python_tracer_level = 3, 0  # each operation; no Python calls
+            jax.profiler.start_trace(self.folder, create_perfetto_trace=True, profiler_options=options)
+            self._tracing = True
 
     def close(self) -> None:
         """Writes the trace down, if one has begun."""
         if self._tracing:
             self._tracing = False
-            jax.profiler.stop_trace()
+            with self._reported():
+                jax.profiler.stop_trace()
+
+    @contextmanager
+    def _reported(self) -> Generator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            self.say(f"note: {self.folder}: no trace could be written: {' '.join(str(error).split())[:200]}")

@@ -1,5 +1,7 @@
 """Attention, positions and the block: both formulations, who sees whom, and the cache."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,29 @@ def test_both_formulations_equal_loops(formulation, groups, masked, causal):
     found = attend(query, key, value, mask=mask, causal=causal, formulation=formulation)
     expected = by_loops(query, key, value, seen & np.tri(T, steps, dtype=bool) if causal else seen)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [128, 256])  # two blocks, and four
+@pytest.mark.parametrize("groups", [4, 2])
+@pytest.mark.parametrize("rows", [None, 1, "all"])
+def test_causal_attention_in_blocks_equals_the_fused_one_and_so_do_its_gradients(steps, groups, rows):
+    given = [drawn(B, steps, N, H), drawn(B, steps, groups, H, seed=1), drawn(B, steps, groups, H, seed=2)]
+    mask = None
+    if rows is not None:
+        number = steps if rows == "all" else 1
+        mask = jnp.asarray(np.random.default_rng(3).random((B, number, steps)) < 0.7).at[:, :, 0].set(True)
+    look = drawn(B, steps, N, H, seed=4)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def both(formulation, given):
+        def loss(given):
+            found = attend(*given, mask=mask, causal=True, formulation=formulation)
+            return jnp.sum(found * look), found
+
+        return jax.grad(loss, has_aux=True)(given)
+
+    found, expected = both("plain", given), both("fused", given)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
 @pytest.mark.parametrize("formulation", ["plain", "fused"])

@@ -62,3 +62,13 @@ def test_on_the_cpu_the_smaller_factor_is_turned_round():
 
     assert "optimization_barrier" in text(16, 4)
     assert "optimization_barrier" not in text(4, 16)
+
+
+def test_products_can_be_kept_when_the_rest_is_computed_again():
+    """What `remat: dots` of a Transformer asks for: the outputs of both layers are kept, the sines are not."""
+    kernels = [drawn(5, 6), drawn(6, 7)]
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    layers = jax.checkpoint(lambda values, a, b: jnp.sin(product(jnp.sin(product(values, a)), b)), policy=policy)
+    _, pull = jax.vjp(lambda values: layers(values, *kernels), drawn(4, 5))
+    kept = {leaf.shape for leaf in jax.tree.leaves(pull)}
+    assert {(4, 6), (4, 7)} <= kept

@@ -203,5 +203,6 @@ def test_stacked_layers_are_updated_as_the_separate_ones(name):
 
 
 def test_muon_leaves_embeddings_and_vectors_to_adam():
-    params = {"embed.embedding": jnp.ones((4, 3)), "hidden.kernel": jnp.ones((4, 3)), "hidden.bias": jnp.ones(3)}
-    assert matrices(params) == {"embed.embedding": None, "hidden.kernel": (0, 1), "hidden.bias": None}
+    tables = ("embed.embedding", "read.tables.0", "read.table", "embedding.position", "embedding.class_token")
+    params = {**{name: jnp.ones((4, 3)) for name in (*tables, "hidden.kernel")}, "hidden.bias": jnp.ones(3)}
+    assert matrices(params) == {**dict.fromkeys(tables), "hidden.kernel": (0, 1), "hidden.bias": None}

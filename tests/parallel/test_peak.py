@@ -28,11 +28,32 @@ class Device:
         ("TPU v5 lite", 197e12, 197e12),
         ("TPU v5p", 459e12, 459e12),
         ("TPU v4", 275e12, 275e12),
+        ("NVIDIA H100 NVL", 835.5e12, 417.5e12),
+        ("NVIDIA L4", 121e12, 60e12),
+        ("NVIDIA L40S", 362e12, 183e12),
     ],
 )
 def test_the_makers_numbers(kind: str, bf16: float, f32: float) -> None:
     assert tabled(kind, "bf16") == pytest.approx(bf16)
     assert tabled(kind, "f32") == pytest.approx(f32)
+
+
+@pytest.mark.parametrize("kind", ["NVIDIA RTX A1000 Laptop GPU", "NVIDIA A10G", "NVIDIA L40", "Tesla V100", "cpu"])
+def test_what_only_looks_like_a_name_in_the_table_has_no_number(kind: str) -> None:
+    assert tabled(kind, "bf16") is None
+
+
+def test_what_was_reached_is_a_peak_and_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peaks, "measured", lambda *_: 5.0)
+    device, cache = Device("cpu", "cpu"), tmp_path / "peak.json"
+    for reached, expected in ((4.0, 5.0), (8.0, 8.0), (6.0, 8.0)):
+        found = peak([device], "f32", cache, measure=True, reached=reached)
+        assert found is not None
+        assert found.flops == expected
+    tpu = [Device("TPU v4")]
+    assert "maker" in peak(tpu, "bf16", cache, measure=False, reached=1e12).source
+    beyond = peak(tpu, "bf16", cache, measure=False, reached=300e12)
+    assert (beyond.flops, beyond.source) == (300e12, "what this run reached")
 
 
 def test_devices_add_up_unless_they_are_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

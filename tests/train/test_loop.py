@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bigtrain.data.placement import Dispatch
 from bigtrain.train.hooks import Periodic as Every
 from bigtrain.train.loop import dispatches
@@ -33,12 +35,18 @@ def test_pace_doubles_while_steps_are_short_and_falls_when_they_are_long() -> No
     for wanted in (2, 4, 8, 16, 32, 64, 64):
         pace._adapt(1e-4)
         assert pace.steps == wanted
-    for seconds, steps in ((0.01, 10), (0.02, 8), (0.1, 8), (0.3, 3), (0.9, 1)):
-        pace._adapt(seconds)
-        pace.steps, found = 64, pace.steps
-        assert found == steps
+    pace._adapt(0.02)
+    assert pace.steps == 5
     pace._adapt(3.0)
     assert pace.steps == 1
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 10), (0.02, 8), (0.1, 8), (0.3, 3), (0.9, 1), (3.0, 1)])
+def test_slow_steps_are_put_together_for_up_to_a_second(seconds: float, steps: int) -> None:
+    pace = Pace(64, together=True)
+    pace.steps = 64
+    pace._adapt(seconds)
+    assert pace.steps == steps
 
 
 def test_a_fixed_pace_stays() -> None:

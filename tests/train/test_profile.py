@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support import losses_of, run_fit
 
+from bigtrain.config.errors import ConfigError
 from bigtrain.run.clock import Clock
 from bigtrain.train.profile import Profile
 
@@ -43,11 +44,37 @@ def test_a_trace_holds_the_steps_that_were_asked_for_and_changes_no_number(tmp_p
     ],
 )
 def test_the_steps_are_moved_into_what_is_left_of_the_run(asked, start, steps, expected) -> None:
-    made = Profile.of(asked, start, steps, Path("unused"), Clock())
+    told: list[str] = []
+    made = Profile.of(asked, start, steps, Path("unused"), Clock(), told.append)
     assert (made and (made.first, made.last)) == expected
+    assert bool(told) == ((made and (made.first + 1, made.last - made.first)) != asked)
 
 
 def test_it_is_due_at_its_first_and_its_last_step() -> None:
-    made = Profile(5, 8, Path("unused"), Clock())
+    made = Profile(5, 8, Path("unused"), Clock(), print)
     assert [made.after(step) for step in (0, 4, 5, 7)] == [5, 5, 8, 8]
     assert made.after(8) > 10**9
+
+
+def test_a_trace_that_cannot_be_written_does_not_end_the_run(tmp_path: Path) -> None:
+    (tmp_path / "profile").write_text("a file")
+    told: list[str] = []
+    made = Profile(1, 2, tmp_path / "profile", Clock(), told.append)
+    made(1, {})
+    made(2, {})
+    assert len(told) == 1
+    assert "no trace could be written" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        (("profile_from=3",), "profile_from: says which steps to trace, and profile is off"),
+        (("profile_steps=3",), "profile_steps: says which steps to trace, and profile is off"),
+        (("profile=true", "profile_from=13"), "profile_from: step 13 is after the run's last, 12"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(overrides: tuple[str, ...], answer: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        run_fit(tmp_path / "run", *SHORT, *overrides)
+    assert str(raised.value).splitlines()[0] == answer
