@@ -177,7 +177,7 @@ def _recur_backward(cell: Cell, reverse: bool, kept: Any, grads: Any) -> tuple[A
     else:
         projected, more, bias, by_initial = pull(grads)
         gates = projected if more is None else more
-    by_weights = jnp.einsum("tbh,tbg->hg", before, gates, preferred_element_type=jnp.float32).astype(gates.dtype)
+    by_weights = jnp.einsum("tbh,tbg->hg", before, gates)
     return projected, by_weights, bias, by_initial, None
 
 

@@ -129,6 +129,7 @@ def test_results_on_stdout_and_the_rest_on_stderr(workdir: Path) -> None:
         "test",
         "best",
         "time",
+        "speed",
         "files",
         "next",
     ]

@@ -56,7 +56,7 @@ def write_opinions(folder: Path) -> Sequence[str]:
 
 
 SMALL_TRANSFORMER = ("model=transformer", "model.layers=2", "model.width=32", "model.heads=2")
-SMALL_SEQ2SEQ = ("model=seq2seq/transformer", "model.width=32", "model.dropout=0")
+SMALL_SEQ2SEQ = ("model=seq2seq/transformer", "model.width=64", "model.dropout=0")
 OVERFIT: dict[str, Row] = {
     # what writes the data, the run, and the bound: the last training accuracy at least, or the last loss at most
     "mlp": (write_digits, ("model=mlp", "model.widths=[64]", "steps=100"), "accuracy", 0.99),
@@ -69,7 +69,7 @@ OVERFIT: dict[str, Row] = {
     "transformer_rows": (write_digits, (*SMALL_TRANSFORMER, "steps=150"), "accuracy", 0.99),
     "transformer_text": (write_lines, (*SMALL_TRANSFORMER, "steps=300"), "accuracy", 0.99),
     "seq2seq": (write_pairs, ("model=seq2seq", "model.width=64", "steps=200"), "accuracy", 0.99),
-    "seq2seq_transformer": (write_pairs, (*SMALL_SEQ2SEQ, "steps=300"), "accuracy", 0.99),
+    "seq2seq_transformer": (write_pairs, (*SMALL_SEQ2SEQ, "schedule=wsd", "steps=500"), "accuracy", 0.99),
     "vit": (write_digits, (*SMALL_TRANSFORMER, "model.patch=2", "steps=150"), "accuracy", 0.99),
 }
 
