@@ -14,9 +14,11 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the compilation cache of the person who runs it."""
+    """No test reads or writes the compilation cache of the person who runs it; processes of one test run share one."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BIGTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("BIGTRAIN_CACHE", str(shared / "cache"))
         patch.delenv("BIGTRAIN_DEBUG", raising=False)
         yield
 

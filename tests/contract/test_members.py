@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import yaml
 from partners import partners
 from support import losses_of, prepared, run_fit, state_hash
 from tiny import quick_compiling
@@ -27,6 +28,10 @@ def _compile_quickly() -> Iterator[None]:
 
 GROUPS = groups.groups(groups.search_dirs())
 MEMBERS = [(group, name) for group, choices in GROUPS.items() for name in choices if group != "experiment"]
+CLASSES = {  # a choice of each model's class: the smallest, by its name
+    yaml.safe_load(path.read_text())["_target_"].rsplit(".", 1)[-1]: name
+    for name, path in sorted(GROUPS["model"].items(), key=lambda item: len(item[0]), reverse=True)
+}
 TINY = ("steps=3", "batch_size=8", "eval_every=3", "log_every=1", "checkpoint.every=3")
 
 
@@ -61,7 +66,7 @@ def test_recipe_composes_and_says_its_command(name: str, tmp_path: Path) -> None
     assert np.isfinite(result["test"]["loss"])
 
 
-@pytest.mark.parametrize("name", GROUPS["model"])
+@pytest.mark.parametrize("name", CLASSES.values(), ids=CLASSES)
 def test_fresh_parameters_are_those_of_the_constructor(name: str, tmp_path: Path) -> None:
     ready, _, _ = prepared(*overrides_for("model", name, tmp_path))
     state = ready.program.init(ready.program.numbers(ready.values))
