@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from bigtrain.config.values import NonNegativeInt
 from bigtrain.data.spec import Spec
@@ -94,7 +93,8 @@ def _importance_weighted(
 def _negative_log_likelihood(result: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     """−log p(x|z) of each example [B], in nats."""
     if "output_log_variance" not in result:
-        per_value = optax.sigmoid_binary_cross_entropy(result["outputs"], inputs)
+        logits = result["outputs"]  # with one exponential and one logarithm of each value
+        per_value = jnp.maximum(logits, 0.0) - logits * inputs + jnp.log1p(jnp.exp(-jnp.abs(logits)))
     else:
         log_variance = result["output_log_variance"]
         squared = jnp.square(result["outputs"] - inputs) * jnp.exp(-log_variance)
