@@ -27,7 +27,7 @@ from bigtrain.data.load import load_data
 from bigtrain.data.placement import Dispatch
 from bigtrain.train.prepare import Prepared, prepare
 
-EXAMPLES = 1024
+EXAMPLES = 2048
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ ROWS = (
 
 def made_up(folder: Path, row: Growth, value: int) -> list[str]:
     """Data of the shape that the row asks for, as overrides."""
-    random, shape, path = np.random.default_rng(0), row.shape(value), folder / f"{row.family}-{row.size}-{value}.npz"
+    random, shape, path = np.random.default_rng(0), row.shape(value), folder / f"{ROWS.index(row)}-{value}.npz"
     given = ["data=npz", f"data.path={path}", "data.validation=0.1", "data.test=0"]
     if row.tokens:
         stream = random.integers(0, 256, (EXAMPLES, shape[0] + 1)).astype(np.int32)
