@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from files import archive, examples, write_array_records, write_images, write_shard
 
-from bigtrain.config.errors import ConfigError, DataError
+from bigtrain.config.errors import ConfigError, DataError, InputError
 from bigtrain.data import held_out
 from bigtrain.data.array_record import Records, array_record, packed, unpacked
 from bigtrain.data.spec import Dataset, Source
@@ -50,6 +50,15 @@ def test_records_of_bytes_and_archives_hold_the_same(workdir: Path) -> None:
     write_array_records(workdir / "bytes")
     write_array_records(workdir / "archives", archives=True)
     assert same(array_record(path="bytes"), array_record(path="archives"))
+
+
+@pytest.mark.parametrize("wrong", [np.array([300, -1]), np.zeros((2, 1), np.int32)], ids=["type", "shape"])
+def test_what_the_spec_does_not_hold_is_not_written(wrong: np.ndarray, workdir: Path) -> None:
+    """An assignment would wrap 300 to 44, and repeat one value for all."""
+    write_array_records(workdir / "set")
+    fields = array_record(path="set").spec.fields
+    with pytest.raises(InputError, match="'targets' is int"):
+        packed({**examples(2), "targets": wrong}, fields)
 
 
 def test_bytes_that_the_spec_does_not_allow(workdir: Path) -> None:
