@@ -36,6 +36,8 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
         ("compiled", _compiled(ready)),
         ("run", str(path)),
     ]
+    if (sharding := _sharding(ready)) is not None:
+        rows.insert(8, ("sharding", sharding))
     if checked.augment:
         rows.insert(3, ("augment", f"{', then '.join(checked.augment)} (training batches only)"))
     rows += [(name, text) for name, text in spec.notes.items()]
@@ -45,12 +47,16 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
 def dry_run(ready: Prepared, *, as_json: bool) -> None:
     """The result of `--dry-run`."""
     if as_json:
+        from bigtrain.train.sharding import bytes_on_a_device
+
         facts = {
             "parameters": parameters(ready),
             "state_bytes": state_bytes(ready),
             "steps": ready.lengths.steps,
             "steps_per_epoch": ready.lengths.steps_per_epoch,
             "devices": ready.rules.mesh.size,
+            "mesh": dict(ready.rules.mesh.shape),
+            "state_bytes_per_device": bytes_on_a_device(ready.program.abstract),
             "steps_per_dispatch": ready.placement.capacity,
             "compile_seconds": round(ready.compile_seconds, 3),
         }
@@ -168,13 +174,27 @@ def _optimizer(ready: Prepared, checked: Checked) -> str:
 def _devices(ready: Prepared) -> str:
     import jax
 
-    devices, used = jax.devices(), ready.rules.mesh.size
+    devices, mesh = jax.devices(), ready.rules.mesh
     kind = devices[0].device_kind if devices[0].platform != "cpu" else "cpu"
     why = ""
-    if ready.run.mesh.data == "auto":
-        why = "; auto: one on a CPU, all elsewhere" if used == 1 else "; auto: all there are"
+    if ready.run.mesh.data == "auto" and len(mesh.shape) == 1:
+        why = "; auto: one on a CPU, all elsewhere" if mesh.size == 1 else "; auto: all there are"
     simulated = ", simulated" if ready.run.mesh.simulate else ""
-    return f"{used} of {len(devices)} {kind}{simulated} (mesh data={used}{why})"
+    axes = " ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1 or len(mesh.shape) == 1)
+    return f"{mesh.size} of {len(devices)} {kind}{simulated} (mesh {axes}{why})"
+
+
+def _sharding(ready: Prepared) -> str | None:
+    """How much of the parameters and of the whole state each device holds; None where it is all of both."""
+    from bigtrain.train.sharding import bytes_on_a_device, share
+
+    state = ready.program.abstract
+    whole, own = state_bytes(ready), bytes_on_a_device(state)
+    if own == whole:
+        return None
+    found = share(state, ready.rules)
+    text = f"{1 - found.whole:.1%} of the parameters split; each device holds {size(own)} of the training state"
+    return text + (f"; largest left whole: {found.largest}" if found.largest and found.split else "")
 
 
 def _dispatch(ready: Prepared) -> str:

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bigtrain.config.duration import Duration
-from bigtrain.config.values import Component, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Steps
+from bigtrain.config.values import (
+    Component,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Rate,
+    Steps,
+)
 
 COMPONENTS = ("model", "data", "task", "optimizer", "schedule")
 """Spine keys that hold one component each."""
@@ -61,13 +70,30 @@ class MeshConfig:
 
     Args:
         data: devices that share the batch; -1 is all there are, auto is one on a CPU and all elsewhere.
+        fsdp: devices that share the batch, and the parameters as well; -1 is what the other axes leave.
+        sequence: devices that share the steps of a sequence; -1 as above.
+        tensor: devices that share the computations of a layer; -1 as above.
         simulate: pretend that the CPU is this many devices (to try a mesh without the hardware).
-        rules: dimension name -> mesh axis; a dimension without a rule is replicated.
+        slow: axes that cross the slow network between nodes or slices; the others stay within one.
+        rules: dimension name -> mesh axis, or a list of axes; a dimension without a rule is replicated. `parameters`
+            stands for the largest dimension of each parameter that no other rule splits, `optimizer` for that of the
+            optimizer's state alone.
+        optional: dimensions with a rule that not every model has; any other rule that splits nothing is an error.
+        uneven: dimensions that stay whole where their size does not divide over the axis; any other is an error.
+        replicated: the largest share of a large model's parameters (from 100 MB on) that may be whole on each device
+            of an fsdp or tensor axis.
     """
 
     data: Literal["auto", -1] | PositiveInt = "auto"
+    fsdp: Literal[-1] | PositiveInt = 1
+    sequence: Literal[-1] | PositiveInt = 1
+    tensor: Literal[-1] | PositiveInt = 1
     simulate: PositiveInt | None = None
+    slow: tuple[Literal["data", "fsdp", "sequence", "tensor"], ...] = ()
     rules: dict[str, Any] = field(default_factory=lambda: {"batch": "data"})
+    optional: tuple[str, ...] = ()
+    uneven: tuple[str, ...] = ()
+    replicated: Fraction = 0.02
 
 
 @dataclass(frozen=True)

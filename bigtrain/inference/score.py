@@ -26,7 +26,7 @@ def score(trained: Trained, dataset: Dataset, split: Split) -> dict[str, float]:
     definition = dataclasses.replace(trained.definition, spec=dataset.spec)
     run = trained.checked.run
     meshes.simulate(run.mesh)
-    rules = Rules.checked(meshes.make(run.mesh), run.mesh.rules)
+    rules = Rules.of(meshes.make(run.mesh), run.mesh)
     batching = batching_for(run, dataset, rules, len(dataset.splits[split]))
     state = jax.device_put(trained.state, rules.sharding())
     program = compile_evaluation(definition, rules, trained.numbers, state, batching.abstract())

@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from bigtrain.models.feed_forward import linear
 from bigtrain.models.linear import Linear
 from bigtrain.models.positions import Rotation, rotated
+from bigtrain.parallel.naming import named, ways
+from bigtrain.parallel.rules import Dim
 
 Formulation = Literal["auto", "fused", "plain"]
 Mask = Bool[Array, "B #T S"]
@@ -65,9 +67,12 @@ def attend(
 def _plain(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None, causal: bool) -> jax.Array:
     """Batched matrix products; where causal, the queries come in blocks that skip the keys after their last token."""
     steps = query.shape[1]
+    causal_blocks = causal and ways("time") == 1  # steps that are split over devices are not cut again
     rows = _by_group(query, key.shape[2])
     key, value = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
-    blocks = next(n for n in (BLOCKS, 2, 1) if n == 1 or (causal and steps % n == 0 and steps // n >= SHORTEST_BLOCK))
+    blocks = next(
+        n for n in (BLOCKS, 2, 1) if n == 1 or (causal_blocks and steps % n == 0 and steps // n >= SHORTEST_BLOCK)
+    )
     length, found = steps // blocks, []
     for first in range(0, steps, length):
         beyond = first + length if blocks > 1 else key.shape[3]
@@ -127,10 +132,14 @@ class Attention(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.size, self.causal, self.formulation = width // heads, causal, formulation
-        self.query = linear(width, heads * self.size, bias=bias, rngs=rngs)
-        self.key = linear(width, kv_heads * self.size, bias=bias, rngs=rngs)
-        self.value = linear(width, kv_heads * self.size, bias=bias, rngs=rngs)
-        self.output = linear(heads * self.size, width, bias=bias, deviation=last_deviation, rngs=rngs)
+        many: Dim = ("heads", heads)
+        shared: Dim = ("kv_heads", kv_heads) if kv_heads != heads else many
+        self.query = linear(width, heads * self.size, bias=bias, dims=("width", many), rngs=rngs)
+        self.key = linear(width, kv_heads * self.size, bias=bias, dims=("width", shared), rngs=rngs)
+        self.value = linear(width, kv_heads * self.size, bias=bias, dims=("width", shared), rngs=rngs)
+        self.output = linear(
+            heads * self.size, width, bias=bias, deviation=last_deviation, dims=(many, "width"), rngs=rngs
+        )
 
     def __call__(
         self,
@@ -141,8 +150,11 @@ class Attention(nnx.Module):
         rotation: Rotation | None = None,
     ) -> Float[Array, "B T D"]:
         """Each token's view of the sequence itself, or of the memory whose keys and values are `known`."""
-        query = self._heads(self.query, values, rotation)
+        query = named(self._heads(self.query, values, rotation), "batch", "time", "heads", None)
         key, value = self.keys_values(values, rotation) if known is None else known
+        # every query needs the keys and values of all steps: where steps are split over devices, they are gathered here
+        label = "heads" if key.shape[2] == query.shape[2] else "kv_heads"
+        key, value = (named(part, "batch", None, label, None) for part in (key, value))
         return self._joined(attend(query, key, value, mask=mask, causal=self.causal, formulation=self.formulation))
 
     def keys_values(self, values: Float[Array, "B S D"], rotation: Rotation | None = None) -> KeysValues:

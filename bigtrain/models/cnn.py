@@ -98,9 +98,11 @@ class Head(nnx.Module):
         draw = nnx.initializers.variance_scaling(style.gain, "fan_in", "truncated_normal")
         pairs = itertools.pairwise(units[:-1])
         self.style = style
-        self.hidden = nnx.List([Linear(read, width, kernel_init=draw, rngs=rngs) for read, width in pairs])
+        self.hidden = nnx.List(
+            [Linear(read, width, kernel_init=draw, dims=("features", "hidden"), rngs=rngs) for read, width in pairs]
+        )
         self.dropout = layers.Dropout(dropout, rngs=rngs)
-        self.output = Linear(*units[-2:], rngs=rngs)
+        self.output = Linear(*units[-2:], dims=("features", None), rngs=rngs)
 
     def __call__(self, values: Float[Array, "B D"]) -> Float[Array, "B V"]:
         """The outputs of the network."""

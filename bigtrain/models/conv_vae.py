@@ -17,6 +17,7 @@ from bigtrain.models import layers
 from bigtrain.models.autoencoder import Autoencoder, Likelihood
 from bigtrain.models.convolution import Convolution
 from bigtrain.models.linear import Linear
+from bigtrain.parallel.rules import Dim
 
 
 class ConvVAE(Autoencoder):
@@ -60,9 +61,12 @@ class ConvVAE(Autoencoder):
         widths, form = (math.prod(self.shape[dims:]), *channels), {"window": (kernel,) * dims, "rngs": rngs}
         self.encoder = nnx.List([Convolution(*pair, stride=2, **form) for pair in itertools.pairwise(widths)])
         self.last = (*self.sizes[-1], widths[-1])  # the map next to the code
-        self.read = Linear(math.prod(self.last), width, rngs=rngs)
+        names: tuple[Dim, Dim] = ("features", "hidden")
+        self.read = Linear(math.prod(self.last), width, dims=names, rngs=rngs)
         self.code = Linear(width, 2 * latent, rngs=rngs)
-        self.write = nnx.List([Linear(latent, width, rngs=rngs), Linear(width, math.prod(self.last), rngs=rngs)])
+        self.write = nnx.List(
+            [Linear(latent, width, dims=names, rngs=rngs), Linear(width, math.prod(self.last), rngs=rngs)]
+        )
         self.decoder = nnx.List([Convolution(*pair, **form) for pair in itertools.pairwise(reversed(widths))])
 
     def encode(self, inputs: Float[Array, "B *shape"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:

@@ -54,8 +54,9 @@ class Convolution(nnx.Module):
         """
         self.stride, self.padding = stride, padding
         draw = nnx.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
-        self.kernel = nnx.Param(draw(rngs.params(), (*window, features, channels), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
+        names = (*(None,) * len(window), "features", "channels")
+        self.kernel = nnx.Param(draw(rngs.params(), (*window, features, channels), jnp.float32), dims=names)
+        self.bias = nnx.Param(jnp.zeros(channels), dims=("channels",)) if bias else None
 
     def __call__(self, values: Float[Array, "B *space C"]) -> Float[Array, "B *windows D"]:
         """Computes in the type of the kernel."""

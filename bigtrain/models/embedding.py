@@ -11,6 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 TOKEN_WIDTH = 64  # of a bag of tokens, where the user says nothing
+NAMES = ("categories", None)  # of a table's dimensions, in the rules of a mesh
+EMBEDDING = {"dims": ("vocabulary", "width")}  # the same for the vectors of tokens, as `nnx.Embed` takes it
 MOST = 64  # the widest embedding that `width_for` gives
 
 
@@ -32,7 +34,10 @@ class Categories(nnx.Module):
     def __init__(self, sizes: Sequence[int], widths: Sequence[int], *, deviation: float, rngs: nnx.Rngs) -> None:
         start = nnx.initializers.normal(deviation)
         self.tables = nnx.List(
-            [nnx.Param(start(rngs.params(), (size - 1, width))) for size, width in zip(sizes, widths, strict=True)]
+            [
+                nnx.Param(start(rngs.params(), (size - 1, width)), dims=NAMES)
+                for size, width in zip(sizes, widths, strict=True)
+            ]
         )
 
     def __call__(self, indices: Int[Array, "B K"]) -> list[Float[Array, "B W"]]:
@@ -50,7 +55,7 @@ class Bag(nnx.Module):
     """The mean of the embeddings of an example's tokens, in whatever order (fastText, Joulin et al. 2016)."""
 
     def __init__(self, tokens: int, width: int, *, rngs: nnx.Rngs) -> None:
-        self.table = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (tokens, width)))
+        self.table = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (tokens, width)), dims=("vocabulary", None))
 
     def __call__(self, tokens: Int[Array, "B *T"], lengths: Int[Array, "B"] | None = None) -> Float[Array, "B W"]:
         """The mean over the valid tokens; those beyond `lengths` don't count."""

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from bigtrain.models import layers
 from bigtrain.models.linear import Linear
+from bigtrain.parallel.rules import Dim
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "swiglu", "geglu"]
 GATED = {"swiglu": "silu", "geglu": "gelu"}
@@ -27,9 +28,11 @@ class FeedForward(nnx.Module):
         self, width: int, hidden: int, *, activation: Activation, bias: bool, last_deviation: float, rngs: nnx.Rngs
     ) -> None:
         self.activation = activation
-        self.gate = linear(width, hidden, bias=bias, rngs=rngs) if activation in GATED else None
-        self.up = linear(width, hidden, bias=bias, rngs=rngs)
-        self.down = linear(hidden, width, bias=bias, deviation=last_deviation, rngs=rngs)
+        inward: tuple[Dim, Dim] = ("width", "hidden")
+        self.gate = linear(width, hidden, bias=bias, dims=inward, rngs=rngs) if activation in GATED else None
+        self.up = linear(width, hidden, bias=bias, dims=inward, rngs=rngs)
+        outward: tuple[Dim, Dim] = ("hidden", "width")
+        self.down = linear(hidden, width, bias=bias, deviation=last_deviation, dims=outward, rngs=rngs)
 
     def __call__(self, values: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Each token by itself."""
@@ -40,7 +43,15 @@ class FeedForward(nnx.Module):
         return result
 
 
-def linear(features: int, outputs: int, *, bias: bool, deviation: float = 0.02, rngs: nnx.Rngs) -> Linear:
+def linear(
+    features: int,
+    outputs: int,
+    *,
+    bias: bool,
+    deviation: float = 0.02,
+    dims: tuple[Dim, Dim] = (None, None),
+    rngs: nnx.Rngs,
+) -> Linear:
     """A linear layer that starts as in GPT-2 (Radford et al. 2019): normal with deviation 0.02, biases zero."""
     initial = nnx.initializers.normal(deviation)
-    return Linear(features, outputs, use_bias=bias, kernel_init=initial, rngs=rngs)
+    return Linear(features, outputs, use_bias=bias, kernel_init=initial, dims=dims, rngs=rngs)

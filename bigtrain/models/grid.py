@@ -22,7 +22,11 @@ class Grid(nnx.Module):
     def __init__(self, spec: Spec, *, dims: Dims, pad_to: int, embedding: int, rngs: nnx.Rngs) -> None:
         self.dims, self.pad_to = _dims(spec, dims), pad_to
         tokens = len(spec.vocabulary or ()) if spec.inputs.kind == "tokens" else 0
-        self.embed = nnx.Embed(tokens, embedding, rngs=rngs) if tokens else None
+        self.embed = (
+            nnx.Embed(tokens, embedding, embedding_metadata={"dims": ("vocabulary", None)}, rngs=rngs)
+            if tokens
+            else None
+        )
         self.channels = embedding if tokens else math.prod(spec.inputs.shape[self.dims :])
         self.sizes = tuple(max(size, pad_to) for size in spec.inputs.shape[: self.dims])
 

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from bigtrain.parallel import naming
+from bigtrain.parallel.rules import Dim
+
 
 class Linear(nnx.Linear):
-    """`nnx.Linear`: the same parameters, initial values and results; see `product` for what differs."""
+    """`nnx.Linear`: the same parameters, initial values and results; see `product` for what differs.
+
+    Args:
+        features: numbers of an input.
+        outputs: numbers of a result.
+        dims: what these two dimensions are called in the rules of a mesh.
+        options: those of `nnx.Linear`.
+    """
+
+    def __init__(self, features: int, outputs: int, *, dims: tuple[Dim, Dim] = (None, None), **options: Any) -> None:
+        names = {"kernel_metadata": {"dims": dims}, "bias_metadata": {"dims": dims[1:]}}
+        super().__init__(features, outputs, **names, **options)
 
     def __call__(self, inputs: Float[Array, "*B D"]) -> Float[Array, "*B H"]:  # type: ignore[override]
         """Computes in the widest of the types of inputs, kernel and bias."""
@@ -36,6 +52,8 @@ def _forward(values: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax
 
 
 def _backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if naming.ways("time") > 1:  # tokens in a row of one dimension could not stay split over the devices
+        return _pulled(*kept, grads)
     dvalues, dkernel = lax.platform_dependent(*kept, grads, cpu=_turned, default=_pulled)
     return dvalues, dkernel
 

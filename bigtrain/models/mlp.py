@@ -62,10 +62,15 @@ class MLP(nnx.Module):
             size += sum(own)
         sizes = (size, *widths)
         self.activation = activation
-        self.hidden = nnx.List([Linear(size, width, rngs=rngs) for size, width in zip(sizes, widths, strict=False)])
+        self.hidden = nnx.List(
+            [
+                Linear(size, width, dims=("features", "hidden"), rngs=rngs)
+                for size, width in zip(sizes, widths, strict=False)
+            ]
+        )
         self.norms = nnx.List([layers.norm(norm, width, rngs=rngs) for width in widths])
         self.dropout = layers.Dropout(dropout, rngs=rngs)
-        self.output = Linear(sizes[-1], output_size(spec, "MLP"), rngs=rngs)
+        self.output = Linear(sizes[-1], output_size(spec, "MLP"), dims=("features", None), rngs=rngs)
 
     def __call__(
         self,

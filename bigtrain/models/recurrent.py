@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bigtrain.models import lstm
 from bigtrain.models.linear import Linear
+from bigtrain.parallel.naming import named
 
 Cell = Literal["simple", "gru", "lstm"]
 GATES = {"simple": 1, "gru": 3, "lstm": 4}
@@ -32,10 +33,11 @@ class RecurrentLayer(nnx.Module):
     def __init__(self, features: int, width: int, *, cell: Cell, reverse: bool = False, rngs: nnx.Rngs) -> None:
         gates = GATES[cell]
         self.cell, self.width, self.reverse = cell, width, reverse
-        self.input = Linear(features, gates * width, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+        start = nnx.initializers.glorot_uniform()
+        self.input = Linear(features, gates * width, kernel_init=start, dims=("features", "gates"), rngs=rngs)
         orthogonal = nnx.initializers.orthogonal()
         blocks = [orthogonal(rngs.params(), (width, width), jnp.float32) for _ in range(gates)]
-        self.recurrent = nnx.Param(jnp.concatenate(blocks, axis=1))  # [H, gates * H]
+        self.recurrent = nnx.Param(jnp.concatenate(blocks, axis=1), dims=("units", "gates"))  # [H, gates * H]
         self.recurrent_bias = nnx.Param(jnp.zeros(width)) if cell == "gru" else None  # b_hn, inside the reset gate
         if cell == "lstm":
             self.input.bias[...] = self.input.bias[...].at[width : 2 * width].set(1.0)
@@ -80,9 +82,11 @@ class RecurrentLayer(nnx.Module):
     ) -> tuple[Float[Array, "B T H"], Carry]:
         """As a call, with all of the state after the last step: of an LSTM the memory cells too."""
         projected = self.project(inputs).swapaxes(0, 1)  # [T, B, G]: scanned over the leading dimension
+        # no step of the scan waits for other devices: whatever the parameters are split over is put together before it
+        projected = named(projected, None, "batch", None)
         starts = None if segments is None else _starts(segments, valid, self.reverse).T
         where = (None if valid is None else valid.T, starts)
-        weights, dtype = self.recurrent[...].astype(inputs.dtype), inputs.dtype
+        weights, dtype = named(self.recurrent[...].astype(inputs.dtype), None, None), inputs.dtype
         initial = self.initial(inputs.shape[0], dtype)
         carry, hidden = recur(self.cell, self.reverse, projected, weights, self._bias(dtype), initial, where)
         return hidden.swapaxes(0, 1), carry

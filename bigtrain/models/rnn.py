@@ -13,10 +13,12 @@ from jaxtyping import Array, Float, Int
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
+from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
 from bigtrain.models.outputs import check_extras, output_size
 from bigtrain.models.recurrent import Carry, Cell, RecurrentLayer
+from bigtrain.parallel.rules import Dim
 
 Sequence = Float[Array, "B T *shape"] | Int[Array, "B T"]
 
@@ -60,12 +62,14 @@ class RNN(nnx.Module):
         outputs = output_size(spec, "RNN", per_step=self.per_step or labels != ())
         check_extras(spec, "RNN", takes=("lengths", "segments"))
         self.shape = (*labels, outputs) if labels else ()  # what the last state gives, if more than a vector
-        self.embed = nnx.Embed(tokens, embedding, rngs=rngs) if tokens else None
+        self.embed = nnx.Embed(tokens, embedding, embedding_metadata=EMBEDDING, rngs=rngs) if tokens else None
         features = embedding if tokens else math.prod(spec.inputs.shape[1:])
         self.forward = _stack(features, width, layers, cell, bidirectional, reverse=False, rngs=rngs)
         self.backward = _stack(features, width, layers, cell, True, reverse=True, rngs=rngs) if bidirectional else None
         self.dropout = Dropout(dropout, rngs=rngs)
-        self.output = Linear(width * (2 if bidirectional else 1), math.prod((*labels, outputs)), rngs=rngs)
+        names: tuple[Dim, Dim] = ("features", "vocabulary" if predicts_next else None)
+        read = width * (2 if bidirectional else 1)
+        self.output = Linear(read, math.prod((*labels, outputs)), dims=names, rngs=rngs)
 
     def __call__(
         self, inputs: Sequence, *, lengths: Int[Array, " B"] | None = None, segments: Int[Array, "B T"] | None = None

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
+from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
 from bigtrain.models.recurrent import GATES, Carry, RecurrentLayer
@@ -62,8 +63,8 @@ class Seq2Seq(nnx.Module):
         sizes = check_pairs(spec, "Seq2Seq")
         self.start, self.end, self.longest = sizes.start, sizes.end, sizes.longest
         self.attention, self.width = attention, width
-        self.source_embed = nnx.Embed(sizes.source, embedding, rngs=rngs)
-        self.target_embed = nnx.Embed(sizes.target, embedding, rngs=rngs)
+        self.source_embed = nnx.Embed(sizes.source, embedding, embedding_metadata=EMBEDDING, rngs=rngs)
+        self.target_embed = nnx.Embed(sizes.target, embedding, embedding_metadata=EMBEDDING, rngs=rngs)
         memory = width * (2 if bidirectional else 1)
         options: dict[str, Any] = {"cell": cell, "rngs": rngs}
         wide = [embedding, *[memory] * (layers - 1)]
@@ -87,7 +88,7 @@ class Seq2Seq(nnx.Module):
         self.context = Linear(memory, gates, use_bias=False, rngs=rngs) if additive else None
         self.dropout = Dropout(dropout, rngs=rngs)
         self.readout = Linear(width + memory, width, rngs=rngs) if attention != "none" else None
-        self.output = Linear(width, sizes.target, rngs=rngs)
+        self.output = Linear(width, sizes.target, dims=("features", "vocabulary"), rngs=rngs)
 
     def __call__(
         self, inputs: Int[Array, "B S"], previous: Int[Array, "B T"], *, lengths: Int[Array, " B"] | None = None

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
 from bigtrain.models.attention import Formulation, allowed
+from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.feed_forward import Activation
 from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
@@ -23,6 +24,7 @@ from bigtrain.models.positions import sinusoidal
 from bigtrain.models.sequence_pairs import check_pairs
 from bigtrain.models.stack import BlockStack, Remat
 from bigtrain.models.transformer_block import BlockSettings, Norm, NormPosition, make_norm
+from bigtrain.parallel.rules import Dim
 
 Memory = dict[str, jax.Array]  # values [B, S, D], valid [B, S]
 Carry = tuple[Bool[Array, "B S"], Any, Int[Array, ""]]  # valid steps of the source, the blocks' caches, the position
@@ -75,8 +77,9 @@ class TransformerSeq2Seq(nnx.Module):
         self.start, self.end, self.longest = sizes.start, sizes.end, sizes.longest
         self.width = width
         initial = nnx.initializers.normal(width**-0.5)  # times √width as it is read: rows of deviation 1
-        self.source_embed = nnx.Embed(sizes.source, width, embedding_init=initial, rngs=rngs)
-        self.target_embed = nnx.Embed(sizes.target, width, embedding_init=initial, rngs=rngs)
+        table: dict[str, Any] = {"embedding_init": initial, "embedding_metadata": EMBEDDING, "rngs": rngs}
+        self.source_embed = nnx.Embed(sizes.source, width, **table)
+        self.target_embed = nnx.Embed(sizes.target, width, **table)
         options: dict[str, Any] = {
             "width": width, "heads": heads, "hidden": hidden, "norm": norm, "norm_position": norm_position,
             "activation": activation, "dropout": float(dropout), "attention": attention,
@@ -89,7 +92,8 @@ class TransformerSeq2Seq(nnx.Module):
         self.encoder_norm = make_norm(reading, rngs=rngs) if before else None
         self.decoder_norm = make_norm(writing, rngs=rngs) if before else None
         self.dropout = Dropout(dropout, rngs=rngs)
-        self.output = Linear(width, sizes.target, use_bias=False, rngs=rngs) if tied == "none" else None
+        names: tuple[Dim, Dim] = ("width", "vocabulary")
+        self.output = Linear(width, sizes.target, use_bias=False, dims=names, rngs=rngs) if tied == "none" else None
 
     def __call__(
         self, inputs: Int[Array, "B S"], previous: Int[Array, "B T"], *, lengths: Int[Array, " B"] | None = None

@@ -11,9 +11,11 @@ from jaxtyping import Array, Float, Int
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
+from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
 from bigtrain.models.positions import Positions, sinusoidal, within_segments
+from bigtrain.parallel.naming import named
 
 
 def steps_and_features(spec: Spec, patch: int | None) -> tuple[int, int]:
@@ -89,11 +91,15 @@ class SequenceEmbedding(nnx.Module):
         normal = nnx.initializers.normal(1 / self.scale if self.scale != 1.0 else 0.02)
         small = nnx.initializers.normal(0.02)
         self.patch, self.sines = patch, positions == "sinusoidal"
-        self.embed = nnx.Embed(vocabulary, width, embedding_init=normal, rngs=rngs) if vocabulary else None
-        self.project = None if vocabulary else Linear(features, width, rngs=rngs)
+        self.embed = (
+            nnx.Embed(vocabulary, width, embedding_init=normal, embedding_metadata=EMBEDDING, rngs=rngs)
+            if vocabulary
+            else None
+        )
+        self.project = None if vocabulary else Linear(features, width, dims=("features", "width"), rngs=rngs)
         first = 1 if class_token else 0
         table = small(rngs.params(), (context + first, width), jnp.float32) if positions == "learned" else None
-        self.position = None if table is None else nnx.Param(table)
+        self.position = None if table is None else nnx.Param(table, dims=("positions", "width"))
         self.class_token = nnx.Param(small(rngs.params(), (1, width), jnp.float32)) if class_token else None
         self.dropout = Dropout(dropout, rngs=rngs)
 
@@ -121,7 +127,7 @@ class SequenceEmbedding(nnx.Module):
             values = values + sinusoidal(at, values.shape[-1]).astype(values.dtype)
         if self.position is not None:
             values = values + jnp.take(self.position[...], at, axis=0)
-        return self.dropout(values)
+        return self.dropout(named(values, "batch", "time", None))
 
     def logits(self, values: Float[Array, "*shape D"]) -> Float[Array, "*shape V"]:
         """Scores of every token, by the vectors that embed them (tied: Press & Wolf 2017)."""

@@ -6,7 +6,7 @@ The model is split once; the training program works on plain pytrees, and mergin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bigtrain.models.batch_norm import pooled
-from bigtrain.models.layers import Hyperparameter
+from bigtrain.models.layers import STACKED, Hyperparameter
+from bigtrain.parallel.naming import gathered
+from bigtrain.parallel.rules import STACK, Dim
 
 Arrays = dict[str, jax.Array]
 _STATISTICS = ("mean", "var", "count")  # of a batch norm, in the order that `pooled` takes them
@@ -38,6 +40,8 @@ class Recipe:
     fields: tuple[str, ...]  # the constructor's argument behind each hyperparameter
     streams: tuple[tuple[str, tuple[int, ...]], ...]  # type and shape: layers made by `nnx.vmap` have a stack of keys
     norms: tuple[tuple[str, float], ...] = ()  # each batch norm's name, with its momentum
+    dims: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)  # what each parameter's dimensions are called
+    late: frozenset[str] = frozenset()  # parameters that the model itself gathers where it uses them
 
     def merge(self, parts: Parts, numbers: Mapping[str, Any], key: jax.Array, *, training: bool) -> nnx.Module:
         """The model as an object, in training or evaluation mode.
@@ -68,6 +72,10 @@ class Recipe:
         _, params, _, _, rest = nnx.split(model, nnx.Param, Hyperparameter, nnx.RngState, ...)
         arrays = _flat(rest)
         return Parts(_flat(params), {name: arrays[name] for name in self.names[3]})
+
+    def gathered(self, params: Arrays) -> Arrays:
+        """The parameters as they are computed with, but for those that the model gathers itself."""
+        return {n: v if n in self.late else gathered(n, v, self.dims[n]) for n, v in params.items()}
 
     @property
     def statistics(self) -> tuple[str, ...]:
@@ -104,7 +112,19 @@ def split(model: nnx.Module) -> tuple[Recipe, Parts]:
         for path, variable in flat[3]
         if "momentum" in variable.get_metadata()
     )
-    return Recipe(graphdef, treedefs, names, fields, streams, norms), Parts(_flat(states[0]), _flat(states[3]))  # type: ignore[arg-type]
+    dims = {_dotted(path): dims_of(variable, STACKED in path) for path, variable in flat[0]}
+    late = frozenset(_dotted(path) for path, variable in flat[0] if variable.get_metadata().get("late"))
+    return Recipe(graphdef, treedefs, names, fields, streams, norms, dims, late), Parts(
+        _flat(states[0]), _flat(states[3])
+    )  # type: ignore[arg-type]
+
+
+def dims_of(variable: nnx.Variable[Any], stacked: bool = False) -> tuple[Dim, ...]:
+    """What a parameter's dimensions are called, None where nothing is said; the first of stacked ones is the layers."""
+    said, rank = tuple(variable.get_metadata().get("dims") or ()), len(variable.get_value().shape)
+    if stacked:
+        said = (STACK, *(said or (None,) * (rank - 1)))
+    return said if len(said) == rank else (None,) * rank
 
 
 def _flat(state: nnx.State) -> Arrays:

@@ -14,7 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 from bigtrain.models.attention import Mask
 from bigtrain.models.layers import Hyperparameter
 from bigtrain.models.positions import Rotation
+from bigtrain.models.split import dims_of
 from bigtrain.models.transformer_block import Block, BlockSettings
+from bigtrain.parallel.naming import gathered, named, not_keeping_gathered
 
 Remat = Literal["none", "full", "dots"]
 Apply = Callable[[Block, jax.Array, Any], tuple[jax.Array, Any]]  # (block, values, its entry) -> values, its result
@@ -45,6 +47,9 @@ class BlockStack(nnx.Module):
             self.stacked = nnx.merge(graphdef, numbers, arrays, copy=True)
         else:
             self.layers = nnx.List([Block(settings, rngs=nnx.Rngs(key)) for key in keys])
+        if scan or remat != "none":
+            for _, parameter in nnx.to_flat_state(nnx.state(self, nnx.Param)):
+                parameter.set_metadata(late=True)  # `_applied` gathers it, a block at a time
 
     @property
     def scanned(self) -> bool:
@@ -62,7 +67,11 @@ class BlockStack(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """A whole sequence through every block; the arguments are those of a block."""
         given = {"mask": mask, "rotation": rotation, "memory": memory, "memory_mask": memory_mask}
-        return self._through(lambda block, values, _: (block(values, **given), None), values, None)[0]
+
+        def applied(block: Block, values: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return block(named(values, "batch", "time", None), **given), None
+
+        return self._through(applied, values, None)[0]
 
     def initial(self, batch: int, length: int, memory: Float[Array, "B S D"] | None = None) -> Any:
         """The state before the first of up to `length` tokens: a cache for each block.
@@ -130,7 +139,7 @@ class BlockStack(nnx.Module):
     def _kept(self, run: Callable[..., Any]) -> Callable[..., Any]:
         """`run`, whose backward pass keeps what `remat` says."""
         if self.remat == "none":
-            return run
+            return not_keeping_gathered(run, in_loop=self.scanned)
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if self.remat == "dots" else None
         return jax.checkpoint(run, policy=policy, prevent_cse=not self.scanned)
 
@@ -139,9 +148,20 @@ def _applied(
     apply: Apply, graphdef: Any, numbers: tuple[Any, ...], arrays: Any, values: jax.Array, entry: Any
 ) -> tuple[jax.Array, Any, Any]:
     """One block as a pure function of its arrays; also how far its random streams have come."""
-    block: Block = nnx.merge(graphdef, *numbers, arrays, copy=True)
+    block: Block = nnx.merge(graphdef, *numbers, _gathered(arrays), copy=True)
     values, result = apply(block, values, entry)
     return values, result, nnx.state(block, nnx.RngCount)
+
+
+def _gathered(arrays: Any) -> Any:
+    """The arrays of a block, its parameters put together from the devices that they are split over."""
+
+    def whole(variable: Any) -> Any:
+        if not isinstance(variable, nnx.Param):
+            return variable
+        return variable.replace(gathered("a block's parameter", variable.get_value(), dims_of(variable)))
+
+    return jax.tree.map(whole, arrays, is_leaf=lambda entry: isinstance(entry, nnx.Variable))
 
 
 def _advance(block: Block, counts: Any) -> None:

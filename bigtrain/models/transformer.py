@@ -195,8 +195,12 @@ def _embedding(
 def _head(reading: Reading, width: int, tie: bool | None, rngs: nnx.Rngs) -> Linear | None:
     """The output layer; None where the embedding is used. That of a language model has no bias."""
     if reading.language:
-        return linear(width, reading.outputs, bias=False, rngs=rngs) if tie is False else None
-    return linear(width, reading.outputs, bias=True, rngs=rngs)
+        return (
+            linear(width, reading.outputs, bias=False, dims=("width", "vocabulary"), rngs=rngs)
+            if tie is False
+            else None
+        )
+    return linear(width, reading.outputs, bias=True, dims=("width", None), rngs=rngs)
 
 
 def _check(

@@ -15,6 +15,7 @@ from bigtrain.data.spec import Spec
 from bigtrain.models import layers
 from bigtrain.models.autoencoder import Autoencoder, Likelihood
 from bigtrain.models.linear import Linear
+from bigtrain.parallel.rules import Dim
 
 
 class VAE(Autoencoder):
@@ -45,9 +46,9 @@ class VAE(Autoencoder):
         super().__init__(spec, latent=latent, beta=beta, likelihood=likelihood, rngs=rngs)
         size, self.activation = math.prod(self.shape), activation
         self.encoder = _stack((size, *widths), rngs)
-        self.code = Linear((size, *widths)[-1], 2 * latent, rngs=rngs)
+        self.code = Linear((size, *widths)[-1], 2 * latent, dims=("features", None), rngs=rngs)
         self.decoder = _stack((latent, *reversed(widths)), rngs)
-        self.output = Linear((latent, *reversed(widths))[-1], size, rngs=rngs)
+        self.output = Linear((latent, *reversed(widths))[-1], size, dims=("features", None), rngs=rngs)
 
     def encode(self, inputs: Float[Array, "B *shape"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
         """Mean and log variance of q(z|x)."""
@@ -68,4 +69,5 @@ class VAE(Autoencoder):
 
 
 def _stack(sizes: tuple[int, ...], rngs: nnx.Rngs) -> nnx.List[Linear]:
-    return nnx.List([Linear(size, width, rngs=rngs) for size, width in itertools.pairwise(sizes)])
+    named: tuple[Dim, Dim] = ("features", "hidden")
+    return nnx.List([Linear(size, width, dims=named, rngs=rngs) for size, width in itertools.pairwise(sizes)])

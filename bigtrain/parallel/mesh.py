@@ -1,15 +1,22 @@
-"""The mesh: a table of axis sizes over the devices at hand."""
+"""The mesh: a table of axis sizes over the devices at hand, or over devices that a plan is made for."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.schema import MeshConfig
+
+AXES = ("data", "fsdp", "sequence", "tensor")
+"""From the axis that communicates least to the one that communicates most: neighbours in the mesh are near."""
 
 
 def simulate(cfg: MeshConfig) -> None:
@@ -25,16 +32,74 @@ def simulate(cfg: MeshConfig) -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
-def make(cfg: MeshConfig) -> Mesh:
-    """The mesh that the config asks for; raises `ConfigError` when there are too few devices."""
-    devices = jax.devices()
-    data = cfg.data
-    if data == "auto":
-        data = 1 if devices[0].platform == "cpu" and cfg.simulate is None else -1
-    size = len(devices) if data == -1 else int(data)
-    if size > len(devices):
-        hint = None
-        if devices[0].platform == "cpu":
-            hint = f"to try it on a CPU, simulate them: mesh.simulate={size}"
-        raise ConfigError("mesh.data", f"{size} devices are asked for, {len(devices)} found", hint=hint)
-    return Mesh(np.array(devices[:size]), ("data",), axis_types=(AxisType.Auto,))
+def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh that the config asks for; axes of size 1 are left out, but for `data`.
+
+    Args:
+        cfg: the sizes.
+        devices: what it is made of; by default all that JAX sees.
+
+    Raises:
+        ConfigError: when there are too few devices, or some that no axis takes.
+    """
+    found = list(jax.devices() if devices is None else devices)
+    shape = sizes(cfg, len(found), found[0].platform)
+    kept = {axis: size for axis, size in shape.items() if size > 1 or axis == "data"}
+    grid = arranged(found[: math.prod(kept.values())], kept, cfg.slow)
+    return Mesh(grid, tuple(kept), axis_types=(AxisType.Auto,) * len(kept))
+
+
+def sizes(cfg: MeshConfig, number: int, platform: str) -> dict[str, int]:
+    """The size of each axis over `number` devices."""
+    wanted = {axis: getattr(cfg, axis) for axis in AXES}
+    if wanted["data"] == "auto":
+        others = any(wanted[axis] != 1 for axis in AXES[1:])
+        wanted["data"] = 1 if others or (platform == "cpu" and cfg.simulate is None) else -1
+    rest = [axis for axis, size in wanted.items() if size == -1]
+    if len(rest) > 1:
+        raise ConfigError(f"mesh.{rest[1]}", f"-1 is what is left, and mesh.{rest[0]} takes that", allowed="a number")
+    fixed = math.prod(size for size in wanted.values() if size != -1)
+    if rest:
+        if number % fixed:
+            near = [size for size in range(1, number + 1) if number % size == 0]
+            others = " x ".join(f"{axis} {size}" for axis, size in wanted.items() if size not in (1, -1))
+            problem = f"the {number} devices are not divisible by {others}, so nothing whole is left for {rest[0]}"
+            raise ConfigError(f"mesh.{rest[0]}", problem, allowed=f"axes whose product is one of {near}")
+        return {**wanted, rest[0]: number // fixed}
+    if fixed > number:
+        hint = f"to try it on a CPU, simulate them: mesh.simulate={fixed}" if platform == "cpu" else None
+        largest = max(AXES, key=lambda axis: wanted[axis])
+        raise ConfigError(f"mesh.{largest}", f"{fixed} devices are asked for, {number} found", hint=hint)
+    return wanted
+
+
+def arranged(devices: Sequence[Any], shape: dict[str, int], slow: Sequence[str]) -> np.ndarray:
+    """The devices as an array of this shape, near ones next to each other along the fast axes.
+
+    Devices that know where they are (TPUs by their coordinates, GPUs by their host) are put in order by JAX. Elsewhere
+    the order is JAX's own, with the slow axes outermost.
+    """
+    crossing = [axis for axis in shape if axis in slow]
+    granules = _granules(devices)
+    across = math.prod(shape[axis] for axis in crossing)
+    if devices[0].platform == "cpu" or (len(granules) == 1 and not hasattr(devices[0], "coords")):
+        order = sorted(shape, key=lambda axis: axis not in slow)  # stable: slow ones first
+        grid = np.array(devices).reshape([shape[axis] for axis in order])
+        return grid.transpose([order.index(axis) for axis in shape])
+    if len(granules) > 1 and crossing:
+        if across != len(granules):
+            problem = f"{' x '.join(crossing)} = {across}, and there are {len(granules)} nodes or slices"
+            raise ConfigError("mesh.slow", problem, allowed=f"axes whose product is {len(granules)}")
+        within = [1 if axis in slow else size for axis, size in shape.items()]
+        between = [size if axis in slow else 1 for axis, size in shape.items()]
+        by_process = getattr(devices[0], "slice_index", None) is None
+        return mesh_utils.create_hybrid_device_mesh(
+            within, between, devices, process_is_granule=by_process, allow_split_physical_axes=True
+        )
+    return mesh_utils.create_device_mesh(tuple(shape.values()), devices, allow_split_physical_axes=True)
+
+
+def _granules(devices: Sequence[Any]) -> set[int]:
+    """The slices of a TPU system, or the processes that the devices belong to."""
+    slices = {getattr(device, "slice_index", None) for device in devices}
+    return {device.process_index for device in devices} if None in slices else slices

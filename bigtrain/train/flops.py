@@ -18,7 +18,8 @@ _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax"
 _MOVES = {
     "broadcast_in_dim", "reshape", "transpose", "convert_element_type", "slice", "dynamic_slice", "gather",
     "concatenate", "pad", "squeeze", "copy", "iota", "rev", "dynamic_update_slice", "select_n", "stop_gradient",
-    "split", "random_bits", "random_wrap", "random_unwrap", "random_fold_in", "random_seed", "random_split",
+    "split", "sharding_constraint", "random_bits", "random_wrap", "random_unwrap", "random_fold_in", "random_seed",
+    "random_split",
 }  # fmt: skip
 """What moves or makes numbers without arithmetic on them; every other primitive counts one operation a result."""
 

@@ -139,7 +139,7 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     meshes.simulate(run.mesh)
     if run.compilation_cache:
         cache.enable()
-    rules = Rules.checked(meshes.make(run.mesh), run.mesh.rules)
+    rules = Rules.of(meshes.make(run.mesh), run.mesh)
     if rules.mesh.devices.flat[0].platform == "cpu":
         allocator.keep_freed_memory()
     _check_divides(run, rules)

@@ -27,10 +27,12 @@ from bigtrain.data.spec import Spec
 from bigtrain.metrics import Mean
 from bigtrain.models.split import Parts, Recipe, split
 from bigtrain.optim.chain import Chain
+from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import step
 from bigtrain.train.flops import count, flops_of
+from bigtrain.train.sharding import check_used, sharded
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
 
@@ -206,8 +208,7 @@ def compile_program(
     replicated = rules.sharding()
     numbers = _abstract_numbers(values, rules)
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
-    shapes = jax.eval_shape(definition.init, numbers)
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes)
+    state = sharded(jax.eval_shape(definition.init, numbers), recipe, rules)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     feed, capacity = train
 
@@ -215,12 +216,14 @@ def compile_program(
         return definition.advance(recipe, capacity, state, feed, number, numbers)
 
     jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
-    traced = jitted.trace(state, feed, number, numbers)
-    lowered = {
-        "advance": traced.lower(),
-        "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
-        "evaluate": _evaluation(definition, recipe, rules, state, values, evaluation),
-    }
+    with placed_by(rules) as named:
+        traced = jitted.trace(state, feed, number, numbers)
+        check_used(rules, recipe, state, named)
+        lowered = {
+            "advance": traced.lower(),
+            "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
+            "evaluate": _evaluation(definition, recipe, rules, state, values, evaluation),
+        }
     with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
         executables = dict(zip(lowered, pool.map(lambda item: item.compile(), lowered.values()), strict=True))
     flops = _flops(definition, traced.jaxpr, (state, feed, number, numbers), capacity)
@@ -247,9 +250,10 @@ def compile_evaluation(
 ) -> Program:
     """A program that only evaluates, for a state that exists already."""
     recipe, _ = definition.recipe()
-    replicated = rules.sharding()
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), state)
-    evaluate = _evaluation(definition, recipe, rules, abstract, values, evaluation)
+    abstract = sharded(state, recipe, rules)
+    with placed_by(rules) as named:
+        evaluate = _evaluation(definition, recipe, rules, abstract, values, evaluation)
+    check_used(rules, recipe, abstract, named)
     return Program(definition, recipe, rules, abstract, 0, {"evaluate": evaluate.compile()})
 
 
@@ -261,7 +265,7 @@ def _evaluation(
     values: Mapping[str, float],
     evaluation: tuple[Feed, jax.ShapeDtypeStruct],
 ) -> Any:
-    """The lowered evaluation."""
+    """The lowered evaluation; to be called while names are `placed_by` the rules."""
 
     def evaluate(state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers) -> Any:
         return definition.evaluate(recipe, state, feed, weights, number, numbers)

@@ -16,6 +16,7 @@ import optax
 
 from bigtrain.metrics import Mean
 from bigtrain.models.split import Arrays, Parts, Recipe
+from bigtrain.parallel.naming import not_keeping_gathered
 from bigtrain.tasks import Task
 from bigtrain.tasks.task import Judging
 from bigtrain.train.state import TrainState
@@ -38,6 +39,7 @@ def elements(
 ) -> tuple[Mean, Metrics, Arrays]:
     """The loss and metric states of a batch, and the model's `rest` after it."""
     model_key, task_key = jax.random.split(key)
+    parts = Parts(recipe.gathered(parts.params), parts.rest)
     model = recipe.merge(parts, numbers, model_key, training=training)
     judged = task.judge if isinstance(task, Judging) and not training else task.elements
     losses, weights, metrics = judged(model, batch, task_key)
@@ -61,6 +63,9 @@ def mean_gradient(
         parts = Parts(cast(params, dtype), rest)
         loss, metrics, rest = elements(recipe, task, numbers, parts, batch, key, training=True)
         return loss, ({"loss": loss, **metrics}, rest)
+
+    if not recipe.late:  # one inside another, the outer one alone would decide what is kept
+        loss_of = not_keeping_gathered(loss_of, in_loop=False)
 
     def whole(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
         """The batch in one piece: dividing the loss instead of the gradient saves a pass over the parameters."""

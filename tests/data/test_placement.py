@@ -45,7 +45,7 @@ DISPATCHES = [Dispatch(0, 1), Dispatch(1, 2), Dispatch(3, 4), Dispatch(7, 3), Di
 
 
 def rules(devices=1):
-    return Rules.checked(make(MeshConfig(data=devices)), {"batch": "data"})
+    return Rules.of(make(cfg := MeshConfig(data=devices)), cfg)
 
 
 def placements(devices=1):

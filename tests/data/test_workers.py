@@ -70,7 +70,7 @@ def test_parts_that_do_not_exist(process: int, processes: int) -> None:
 
 
 def rules() -> Rules:
-    return Rules.checked(make(MeshConfig(data=1)), {"batch": "data"})
+    return Rules.of(make(cfg := MeshConfig(data=1)), cfg)
 
 
 def test_a_streamed_set_takes_its_batches_from_workers_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:

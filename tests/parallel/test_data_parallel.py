@@ -42,7 +42,7 @@ def compiled(name, devices, accumulate=1):
     recipe, parts = apart(MODELS[name])
     numbers = {**NUMBERS, "dropout": 0.5}
     gradient = mean_gradient(recipe, Classification(), numbers, dtype=jnp.dtype("float32"), accumulate=accumulate)
-    rules = Rules.checked(make(MeshConfig(data=devices)), {"batch": "data"})
+    rules = Rules.of(make(cfg := MeshConfig(data=devices)), cfg)
     batch = {**BATCH, **({"lengths": LENGTHS} if name == "rnn" else {})}
     args = (
         *jax.device_put((parts.params, parts.rest), rules.sharding()),
@@ -71,7 +71,7 @@ def test_over_eight_devices_it_equals_one(name, accumulate):
 
 def test_the_collectives_of_a_contiguous_cut_would_be_found():
     """What the strided microbatches avoid: this test's pattern does see an all-gather or its like."""
-    rules = Rules.checked(make(MeshConfig(data=8)), {"batch": "data"})
+    rules = Rules.of(make(cfg := MeshConfig(data=8)), cfg)
     batch = jax.device_put(BATCH["inputs"], rules.sharding(("batch",)))
 
     def contiguous(values):
