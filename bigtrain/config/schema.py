@@ -115,7 +115,7 @@ class RunConfig:
         batch_size: examples an optimizer step, over all devices.
         accumulate: microbatches an optimizer step is computed in; memory falls, the gradient is the same
             (but for what layers draw or measure on each microbatch: dropout, batch norm).
-        eval_batch_size: examples at once in evaluation; auto is the larger of batch_size and 256.
+        eval_batch_size: examples at once in evaluation; auto is batch_size, or up to 256 where examples are small.
         eval_every: how often to evaluate on the validation split; the last step is always evaluated.
         log_every: how often to log; each line is the mean over the steps since the last.
         run_dir: the folder that everything is written to; the same folder again continues the run.

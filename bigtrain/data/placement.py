@@ -6,6 +6,7 @@ placement only decides whether indices or examples travel to the device.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -31,6 +32,10 @@ DEVICE_SHARE = 0.25  # of an accelerator's memory, at most so much is given to t
 CHUNK_BYTES = 64 << 20  # at most this much is gathered for one dispatch
 PATIENCE = 10.0  # seconds that a thread has to let go of what it reads from
 QUEUED = 2  # chunks that a streaming thread prepares ahead
+STEPS, STREAMED_STEPS = 1024, 64  # at most so many in a dispatch: indices are small, examples are copied
+BLOCK = 8192  # examples read at a time where a whole set is put on the devices
+ALIGNMENT = 64  # bytes; XLA takes a host array without a copy from such an address on
+INDEX_BYTES = 1 << 20  # at most this much of indices for one dispatch
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Resident:
     @classmethod
     def of(cls, source: Source, order: Order, rules: Rules, capacity: int) -> Resident:
         """Puts a source on the devices."""
-        arrays = source[np.arange(len(source))]
+        arrays = gathered(source)
         return cls({name: jax.device_put(a, rules.sharding()) for name, a in arrays.items()}, order, rules, capacity)
 
     def abstract(self) -> Feed:
@@ -159,6 +164,26 @@ class Streamed:
 
     def _sharding(self, field: Field) -> jax.sharding.Sharding:
         return self.rules.sharding((None, "batch"))
+
+
+def gathered(source: Source) -> dict[str, np.ndarray]:
+    """A whole source as arrays that start on a cache line: a CPU device takes them as they are, without a copy."""
+    arrays: dict[str, np.ndarray] = {}
+    for first in range(0, len(source), BLOCK):
+        rows = source[np.arange(first, min(first + BLOCK, len(source)))]
+        for name, values in rows.items():
+            if name not in arrays:
+                arrays[name] = aligned((len(source), *values.shape[1:]), values.dtype)
+            arrays[name][first : first + len(values)] = values
+    return arrays
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array, not yet filled, whose memory starts at a multiple of `ALIGNMENT` bytes."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def put_chunk(
@@ -241,10 +266,14 @@ def choose(
     if workers:
         reason += "; data_workers are not needed" if resident else f"; {workers} worker process" + "es" * (workers > 1)
     if resident:
-        return Resident.of(source, order, rules, capacity or 64), reason
-    batch_bytes = max(1, spec.example_bytes * order.batch_size)
-    steps = capacity or max(1, min(64, CHUNK_BYTES // batch_bytes))
+        return Resident.of(source, order, rules, capacity or most(STEPS, INDEX_BYTES, 4 * order.batch_size)), reason
+    steps = capacity or most(STREAMED_STEPS, CHUNK_BYTES, spec.example_bytes * order.batch_size)
     return Streamed(source, spec, order, rules, steps, workers), reason
+
+
+def most(steps: int, room: int, step_bytes: int) -> int:
+    """Up to `steps` steps, as many as fit into so many bytes, and at least one."""
+    return max(1, min(steps, room // max(1, step_bytes)))
 
 
 def resident_bytes(device: jax.Device) -> int:

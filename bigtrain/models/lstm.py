@@ -60,30 +60,34 @@ def pull(
     initial: State,
     grads: tuple[State, Float[Array, "T B H"]],
 ) -> tuple[Float[Array, "T B 4*H"], State]:
-    """The gradients by the gates before their activation and by the initial state."""
+    """The gradients by the gates before their activation and by the initial state.
+
+    What doesn't depend on the step after is computed for all steps at once; the scan only multiplies by it.
+    """
     gates, memory = kept
-    before = shifted(memory, initial[1], where[1], reverse)
-    back = weights.T
+    i, f, g, o = jnp.split(gates, 4, -1)
+    shown, before, back = jnp.tanh(memory), shifted(memory, initial[1], where[1], reverse), weights.T
+    of_shown = o * (1 - shown * shown)
+    of_memory = jnp.concatenate([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], axis=-1)  # [T, B, 3*H]
+    of_hidden = shown * o * (1 - o)
 
     def body(state: State, xs: tuple[Any, ...]) -> tuple[State, jax.Array]:
-        gate, after, earlier, given, exists, start = xs
+        shown, of_memory, of_hidden, forget, given, exists, start = xs
         by_hidden, by_memory = state[0] + given, state[1]
         passed: State | None = None
         if exists is not None:
             passed = _zero(exists, (by_hidden, by_memory))
             by_hidden, by_memory = _zero(~exists, (by_hidden, by_memory))
-        i, f, g, o = jnp.split(gate, 4, -1)
-        shown = jnp.tanh(after)
-        by_memory = by_memory + by_hidden * o * (1 - shown * shown)
-        of_gate = [by_memory * g, by_memory * earlier, by_memory * i, by_hidden * shown]
-        slopes = [i * (1 - i), f * (1 - f), 1 - g * g, o * (1 - o)]
-        by_gates = jnp.concatenate([grad * slope for grad, slope in zip(of_gate, slopes, strict=True)], axis=-1)
-        by_state = (by_gates @ back, by_memory * f)
+        by_memory = by_memory + by_hidden * shown
+        by_gates = jnp.concatenate([jnp.tile(by_memory, (1, 3)) * of_memory, by_hidden * of_hidden], axis=-1)
+        by_state = (by_gates @ back, by_memory * forget)
         if passed is not None:
             by_state = (by_state[0] + passed[0], by_state[1] + passed[1])
         return by_state if start is None else _zero(start, by_state), by_gates
 
-    by_initial, by_gates = jax.lax.scan(body, grads[0], (gates, memory, before, grads[1], *where), reverse=not reverse)
+    by_initial, by_gates = jax.lax.scan(
+        body, grads[0], (of_shown, of_memory, of_hidden, f, grads[1], *where), reverse=not reverse
+    )
     return by_gates, by_initial
 
 

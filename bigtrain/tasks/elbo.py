@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from bigtrain.config.values import NonNegativeInt
 from bigtrain.data.spec import Spec
@@ -69,6 +70,25 @@ class ELBO:
         return model.expected(model.decode(codes)).astype(jnp.float32)
 
 
+@jax.custom_jvp
+def bernoulli(logits: Float[Array, "*shape"], values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """−log p(value) of each value in [0, 1], in nats, from one exponential and one logarithm of each.
+
+    Its gradient by the logits, σ(logit) − value, is made of the same exponential.
+    """
+    return jnp.maximum(logits, 0.0) - logits * values + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+@bernoulli.defjvp
+def _bernoulli_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    (logits, values), (by_logits, by_values) = primals, tangents
+    small = jnp.exp(-jnp.abs(logits))
+    sigmoid = jnp.where(logits >= 0, 1.0, small) / (1.0 + small)
+    return bernoulli(logits, values), (sigmoid - values) * by_logits - logits * by_values
+
+
 def _importance_weighted(
     model: Any, result: dict[str, jax.Array], batch: Batch, key: jax.Array, samples: int
 ) -> jax.Array:
@@ -93,8 +113,7 @@ def _importance_weighted(
 def _negative_log_likelihood(result: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     """−log p(x|z) of each example [B], in nats."""
     if "output_log_variance" not in result:
-        logits = result["outputs"]  # with one exponential and one logarithm of each value
-        per_value = jnp.maximum(logits, 0.0) - logits * inputs + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+        per_value = bernoulli(result["outputs"], inputs)
     else:
         log_variance = result["output_log_variance"]
         squared = jnp.square(result["outputs"] - inputs) * jnp.exp(-log_variance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from bigtrain.config.schema import RunConfig
 from bigtrain.config.trust import Trust
 from bigtrain.data.placement import Resident, Streamed, choose
 from bigtrain.data.sampler import Order
-from bigtrain.data.spec import Dataset
+from bigtrain.data.spec import Dataset, Spec
 from bigtrain.optim.chain import Chain
 from bigtrain.parallel import allocator
 from bigtrain.parallel import mesh as meshes
@@ -25,6 +26,8 @@ from bigtrain.tasks.fits import check_fits
 from bigtrain.train import cache
 from bigtrain.train.evaluate import Batching
 from bigtrain.train.program import Definition, Program, compile_program
+
+EVALUATED_VALUES = 1 << 20  # numbers of inputs or scores that an evaluation batch may have beyond the training batch
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,21 @@ def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | 
     """How splits of up to `largest` examples are evaluated; by default, all splits but the training one."""
     if largest is None:
         largest = max((len(source) for name, source in dataset.splits.items() if name != "train"), default=1)
-    size = max(run.batch_size, 256) if run.eval_batch_size == "auto" else int(run.eval_batch_size)
+    size = max(run.batch_size, small(dataset.spec)) if run.eval_batch_size == "auto" else int(run.eval_batch_size)
     return Batching.of(dataset.spec, rules, size, largest)
+
+
+def small(spec: Spec) -> int:
+    """How many examples, 256 at most, have inputs and scores of a few megabytes: evaluating them takes little memory.
+
+    Where every step is scored, the scores of a vocabulary are what grows: 256 rows of a language model with 256 steps
+    and tokens would take more memory than training on eight of them (benchmarks/LOG.md).
+    """
+    values = [math.prod(field.shape) for field in spec.fields.values()]
+    vocabulary = spec.target_vocabulary or spec.vocabulary
+    if vocabulary is not None and spec.targets is not None and spec.targets.kind == "tokens":
+        values.append(math.prod(spec.targets.shape) * len(vocabulary))
+    return min(256, EVALUATED_VALUES // max(values))
 
 
 def _check_monitor(run: RunConfig, task: Task, dataset: Dataset) -> None:

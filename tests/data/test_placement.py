@@ -11,12 +11,15 @@ import pytest
 from bigtrain.config.schema import MeshConfig
 from bigtrain.data.arrays import Arrays
 from bigtrain.data.placement import (
+    ALIGNMENT,
     CPU_RESIDENT_BYTES,
     Dispatch,
     Resident,
     Streamed,
     ahead,
     choose,
+    gathered,
+    most,
     prepare,
     resident_bytes,
     take,
@@ -108,7 +111,7 @@ def test_what_fits_stays_on_the_device_unless_the_config_says_otherwise(placemen
 
     source = Claimed(COLUMNS) if kind is Streamed else SOURCE
     made, why = choose(source, SPEC, Order(examples, B, 0), rules(), placement=placement, capacity=None)
-    assert (type(made), why, made.capacity) == (kind, reason, 64)
+    assert (type(made), why, made.capacity) == (kind, reason, {Resident: 1024, Streamed: 64}[kind])
 
 
 def test_an_accelerator_gives_a_quarter_of_its_memory_and_a_silent_one_what_a_cpu_does():
@@ -182,3 +185,16 @@ def test_an_error_of_the_consumer_stops_the_thread():
     with pytest.raises(ZeroDivisionError):
         consume()
     assert gone()
+
+
+def test_a_resident_set_is_taken_by_a_cpu_without_a_second_copy():
+    found = gathered(SOURCE)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, SOURCE[np.arange(N)][name])
+        assert values.ctypes.data % ALIGNMENT == 0
+        assert jax.device_put(values, jax.devices()[0]).unsafe_buffer_pointer() == values.ctypes.data
+
+
+@pytest.mark.parametrize(("steps", "room", "each", "expected"), [(64, 100, 10, 10), (4, 100, 10, 4), (4, 5, 10, 1)])
+def test_the_most_steps_of_a_dispatch(steps, room, each, expected):
+    assert most(steps, room, each) == expected
