@@ -81,6 +81,13 @@ class RNN(nnx.Module):
             lengths: valid steps of each sequence; what follows has no influence.
             segments: numbers the sequences packed into a row; the state restarts where it changes.
         """
+        result = self.scores(self.hidden(inputs, lengths=lengths, segments=segments))
+        return result.reshape(-1, *self.shape) if self.shape else result
+
+    def hidden(
+        self, inputs: Sequence, *, lengths: Int[Array, " B"] | None = None, segments: Int[Array, "B T"] | None = None
+    ) -> Float[Array, "B *steps H"]:
+        """What `scores` turns into the outputs; the arguments are those of a call."""
         values = self._embedded(inputs)
         valid = None if lengths is None else jnp.arange(values.shape[1]) < lengths[:, None]
         last = values[:, -1]
@@ -92,8 +99,11 @@ class RNN(nnx.Module):
                 behind, first = self.backward[depth](values, valid=valid, segments=segments)
                 hidden, last = jnp.concatenate([hidden, behind], -1), jnp.concatenate([last, first], -1)
             values = hidden
-        result: jax.Array = self.output(self.dropout(values if self.per_step else last))
-        return result.reshape(-1, *self.shape) if self.shape else result
+        return self.dropout(values if self.per_step else last)
+
+    def scores(self, values: Float[Array, "*shape H"]) -> Float[Array, "*shape V"]:
+        """The outputs from what the last layer gave."""
+        return self.output(values)
 
     def initial(self, batch: int, length: int) -> tuple[Carry, ...]:
         """The state before the first token, for generation; it has the same size for any `length`."""
@@ -106,7 +116,7 @@ class RNN(nnx.Module):
         for layer, state in zip(self.forward, carry, strict=True):
             states.append(layer.step(state, layer.project(values)))
             values = states[-1][0]
-        return tuple(states), self.output(values)
+        return tuple(states), self.scores(values)
 
     def _embedded(self, inputs: jax.Array) -> Float[Array, "B T D"]:
         if self.embed is not None:  # called as a layer, it would compute in the type it was made with, f32

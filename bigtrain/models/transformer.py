@@ -110,15 +110,30 @@ class Transformer(nnx.Module):
             lengths: valid steps of each sequence; what follows has no influence.
             segments: numbers the sequences packed into a row, which don't see each other.
         """
+        values, valid = self._read(inputs, lengths, segments)
+        if self.reading.per_step:
+            return self.scores(values)
+        return self.scores(_mean(values, valid) if self.reading.pooling == "mean" else values[:, 0])
+
+    def hidden(self, inputs: Int[Array, "B T"], **extras: Any) -> Float[Array, "B T D"]:
+        """What `scores` turns into the outputs of each step; the arguments are those of a call."""
+        return self._read(inputs, extras.get("lengths"), extras.get("segments"))[0]
+
+    def scores(self, values: Float[Array, "*shape D"]) -> Float[Array, "*shape V"]:
+        """The outputs from the values that the last block gave."""
+        values = values if self.norm is None else self.norm(values)
+        return self.embedding.logits(values) if self.head is None else self.head(values)
+
+    def _read(
+        self, inputs: jax.Array, lengths: jax.Array | None, segments: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """The values after the last block, and which steps exist."""
         values = self._embedded(inputs, segments=segments)
         steps, front = values.shape[1], 1 if self.embedding.class_token is not None else 0
         valid = None if lengths is None else jnp.arange(steps) < lengths[:, None] + front
         # what a causal model reads before the end of a sequence holds nothing of what is beyond it
         mask = allowed(None if self.reading.causal else valid, segments)
-        values = self.blocks(values, mask=mask, rotation=self._rotation(jnp.arange(steps)))
-        if self.reading.per_step:
-            return self._answered(values)
-        return self._answered(_mean(values, valid) if self.reading.pooling == "mean" else values[:, 0])
+        return self.blocks(values, mask=mask, rotation=self._rotation(jnp.arange(steps))), valid
 
     def initial(self, batch: int, length: int) -> Carry:
         """The state before the first of up to `length` tokens of a language model.
@@ -137,7 +152,7 @@ class Transformer(nnx.Module):
             seen = carry["tokens"].at[:, carry["position"]].set(tokens.astype(jnp.int32))
             carry = {**carry, "tokens": seen}
         values, caches = self._continued(carry["caches"], tokens[:, None], carry["position"])
-        return {**carry, "position": carry["position"] + 1, "caches": caches}, self._answered(values[:, 0])
+        return {**carry, "position": carry["position"] + 1, "caches": caches}, self.scores(values[:, 0])
 
     def _forgotten(self, carry: Carry) -> Carry:
         """The state after only the newer half of the tokens."""
@@ -161,10 +176,6 @@ class Transformer(nnx.Module):
             return None
         base, size = self.rotary
         return rotation(positions, size, base)
-
-    def _answered(self, values: jax.Array) -> jax.Array:
-        values = values if self.norm is None else self.norm(values)
-        return self.embedding.logits(values) if self.head is None else self.head(values)
 
 
 def _mean(values: Float[Array, "B T D"], valid: jax.Array | None) -> Float[Array, "B D"]:

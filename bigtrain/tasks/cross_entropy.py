@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from bigtrain.config.errors import ConfigError
 from bigtrain.metrics import Mean
 from bigtrain.tasks.task import Batch, Elements, call, weights_like
 
@@ -30,6 +31,42 @@ def of_logits(logits: Float[Array, "*lead V"], batch: Batch, smoothing: float) -
         mix, others = batch["mix"].reshape(-1, *(1,) * (losses.ndim - 1)), batch["mixed_targets"].astype(jnp.int32)
         losses = mix * losses + (1.0 - mix) * smoothed(logits, others, smoothing)
         hits = mix * hits + (1.0 - mix) * (said == others)
+    weights = weights_like(batch, losses)
+    return losses, weights, {"accuracy": Mean.of(hits, weights)}
+
+
+def in_chunks(model: Any, batch: Batch, smoothing: float, chunk: int) -> Elements:
+    """As `elements` of a language model, with the scores of at most `chunk` steps of each sequence in memory at once.
+
+    Args:
+        model: gives `hidden(inputs, …)` [B, T, D], and `scores(hidden)` [B, T, V] of any steps of them.
+        batch: inputs and targets [B, T].
+        smoothing: see `smoothed`.
+        chunk: steps.
+
+    Raises:
+        ConfigError: the model has no such two parts.
+    """
+    if not (hasattr(model, "hidden") and hasattr(model, "scores")):
+        problem = f"{type(model).__name__} can't give the scores of some steps alone"
+        raise ConfigError("task.chunk", problem, hint="leave it out: task.chunk=null")
+    hidden, targets = call(model, batch, of=model.hidden), batch["targets"].astype(jnp.int32)
+    steps = targets.shape[1]
+    number = -(-steps // chunk)
+
+    def cut(values: jax.Array) -> jax.Array:
+        """[B, T, …] as [N, B, C, …]; strided, so that steps which are split over devices stay where they are."""
+        fill = [(0, 0)] * values.ndim
+        fill[1] = (0, -steps % number)
+        return jnp.moveaxis(jnp.pad(values, fill).reshape(len(values), -1, number, *values.shape[2:]), 2, 0)
+
+    @jax.checkpoint
+    def piece(part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        logits = model.scores(part[0]).astype(jnp.float32)
+        return smoothed(logits, part[1], smoothing), (jnp.argmax(logits, axis=-1) == part[1]).astype(jnp.float32)
+
+    found = jax.lax.map(piece, (cut(hidden), cut(targets)))
+    losses, hits = (jnp.moveaxis(values, 0, 2).reshape(len(targets), -1)[:, :steps] for values in found)
     weights = weights_like(batch, losses)
     return losses, weights, {"accuracy": Mean.of(hits, weights)}
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bigtrain.config.errors import InputError
-from bigtrain.config.values import Rate
+from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
 from bigtrain.tasks import cross_entropy
 from bigtrain.tasks.sampling import Draw, Prompts, fitting, generate
@@ -24,19 +24,27 @@ class LanguageModeling:
 
     Args:
         label_smoothing: probability spread evenly over the vocabulary in the training target; evaluation has none.
+        chunk: steps of a sequence whose scores are in memory at once, by default all. They are computed again in the
+            backward pass: of a large vocabulary they would be the largest array of the step.
     """
 
     label_smoothing: Rate = 0.0
+    chunk: PositiveInt | None = None
     targets: ClassVar[str] = "tokens"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def elements(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
         """Losses [B, T], one a token."""
-        return cross_entropy.elements(model, batch, self.label_smoothing)
+        return self._judged(model, batch, self.label_smoothing)
 
     def judge(self, model: Any, batch: Batch, rngs: jax.Array) -> Elements:
         """As `elements`, without smoothing."""
-        return cross_entropy.elements(model, batch, 0.0)
+        return self._judged(model, batch, 0.0)
+
+    def _judged(self, model: Any, batch: Batch, smoothing: float) -> Elements:
+        if self.chunk is None:
+            return cross_entropy.elements(model, batch, smoothing)
+        return cross_entropy.in_chunks(model, batch, smoothing, self.chunk)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         """`next_token` [B, T] and `log_probability` [B, T, V] in nats."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -77,8 +77,10 @@ class Writing(Protocol):
         ...
 
 
-def call(model: Any, batch: Batch) -> Any:
+def call(model: Any, batch: Batch, of: Callable[..., Any] | None = None) -> Any:
     """The model's outputs for a batch, with the lengths, segments and categories where the data has them.
+
+    Instead of the model itself, `of` may be a method of it that takes the same arguments.
 
     Real inputs are given in the type of the model's parameters, so that a bf16 model computes in bf16; the batch itself
     stays f32 for the losses.
@@ -88,7 +90,7 @@ def call(model: Any, batch: Batch) -> Any:
     if jnp.issubdtype(inputs.dtype, jnp.floating):
         params = jax.tree.leaves(nnx.state(model, nnx.Param))
         inputs = inputs.astype(jnp.result_type(*params)) if params else inputs
-    return model(inputs, **extras)
+    return (of or model)(inputs, **extras)
 
 
 def weights_like(batch: Batch, losses: jax.Array) -> jax.Array:

@@ -5,9 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
+from support import prepared
+from tiny import build
 
+from bigtrain.config.errors import ConfigError
+from bigtrain.data.spec import Field, Spec, Vocabulary
+from bigtrain.models.rnn import RNN
+from bigtrain.models.transformer import Transformer
 from bigtrain.tasks.cross_entropy import smoothed
 from bigtrain.tasks.elbo import bernoulli
+from bigtrain.tasks.language_modeling import LanguageModeling
 
 LOGITS = jax.random.normal(jax.random.key(0), (4, 5, 7)) * 8
 LABELS = jax.random.randint(jax.random.key(1), (4, 5), 0, 7)
@@ -45,3 +53,50 @@ def test_bernoulli_far_from_zero_and_at_it():
     for by in (0, 1):
         grads = [jax.grad(lambda *of, f=f: f(*of).sum(), by)(logits, values) for f in (bernoulli, reference)]
         np.testing.assert_allclose(*grads, rtol=1e-5, atol=1e-7)
+
+
+STEPS = 10
+TOKENS = Field((STEPS,), "int32", "tokens")
+TEXT = Spec("text", {"inputs": TOKENS, "targets": TOKENS}, {"train": 8}, None, Vocabulary(tuple("abcdefg")))
+FAMILIES = {
+    "rnn": lambda: RNN(TEXT, width=8, embedding=4, rngs=nnx.Rngs(0)),
+    "transformer": lambda: Transformer(TEXT, width=8, heads=2, layers=2, tie_embeddings=True, rngs=nnx.Rngs(0)),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("chunk", [1, 3, 5, 10, 64])
+def test_in_chunks_is_the_same_loss_with_the_same_gradient(family, chunk):
+    tokens = jax.random.randint(jax.random.key(2), (4, STEPS + 1), 0, 7)
+    batch = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:], "weights": jnp.array([1.0, 0.0, 1.0, 1.0])}
+    graph, params, rest = nnx.split(build(FAMILIES[family], seed=1), nnx.Param, ...)
+
+    def mean(params, task):
+        losses, weights, metrics = task.elements(nnx.merge(graph, params, rest, copy=True), batch, jax.random.key(0))
+        assert losses.shape == (4, STEPS)
+        return (losses * weights).sum() / weights.sum(), metrics["accuracy"].total
+
+    whole, pieces = (
+        jax.value_and_grad(mean, has_aux=True)(params, LanguageModeling(label_smoothing=0.1, chunk=size))
+        for size in (None, chunk)
+    )
+    jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, rtol=2e-5, atol=1e-7), whole, pieces)
+
+
+def test_in_chunks_the_scores_are_never_in_memory_together():
+    def temporary(chunk):
+        ready, _, _ = prepared(
+            "model=transformer/nano", "data=text", "data.length=128", "task=language_modeling", f"task.chunk={chunk}"
+        )
+        return ready.program.executables["advance"].memory_analysis().temp_size_in_bytes
+
+    assert temporary(16) < temporary("null")
+
+
+def test_a_model_without_scores_of_its_own_is_refused():
+    class Whole:
+        def __call__(self, inputs):
+            return inputs
+
+    with pytest.raises(ConfigError, match=r"^task\.chunk: Whole can't give the scores of some steps alone"):
+        LanguageModeling(chunk=4).elements(Whole(), {"inputs": LABELS, "targets": LABELS}, jax.random.key(0))
