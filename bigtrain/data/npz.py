@@ -17,6 +17,7 @@ from bigtrain.data import columns
 from bigtrain.data.arrays import LARGE, Arrays, dataset
 from bigtrain.data.checks import check_lengths, check_memory
 from bigtrain.data.columns import InputKind, Raw, TargetKind, Typed
+from bigtrain.data.memory import read
 from bigtrain.data.spec import SPLITS, Dataset, Source, Split, Vocabulary
 from bigtrain.data.splits import random_split
 from bigtrain.data.targets import implied_kind, steps, whole_number_notes
@@ -213,9 +214,9 @@ def _opener(path: Path, total: int) -> Load:
     def load() -> np.ndarray:
         try:
             mapped = np.lib.format.open_memmap(path, mode="r")
+            return mapped if total > LARGE and mapped.nbytes > SMALL else read(mapped)
         except DAMAGE as error:
             _unreadable(path, path.stem, error)
-        return mapped if total > LARGE and mapped.nbytes > SMALL else np.array(mapped)
 
     return load
 

@@ -6,7 +6,6 @@ placement only decides whether indices or examples travel to the device.
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -18,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bigtrain.data.arrays import Arrays
+from bigtrain.data.memory import aligned
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Source, Spec
 from bigtrain.data.workers import batches
@@ -34,7 +35,6 @@ PATIENCE = 10.0  # seconds that a thread has to let go of what it reads from
 QUEUED = 2  # chunks that a streaming thread prepares ahead
 STEPS, STREAMED_STEPS = 1024, 64  # at most so many in a dispatch: indices are small, examples are copied
 BLOCK = 8192  # examples read at a time where a whole set is put on the devices
-ALIGNMENT = 64  # bytes; XLA takes a host array without a copy from such an address on
 INDEX_BYTES = 1 << 20  # at most this much of indices for one dispatch
 
 
@@ -167,7 +167,11 @@ class Streamed:
 
 
 def gathered(source: Source) -> dict[str, np.ndarray]:
-    """A whole source as arrays that start on a cache line: a CPU device takes them as they are, without a copy."""
+    """A whole source as arrays; what is in memory already, or lies well for a CPU device, isn't copied again."""
+    if isinstance(source, Arrays) and source.indices is None:
+        columns = dict(source.columns)
+        if all(type(column) is np.ndarray for column in columns.values()):  # neither mapped nor converted as read
+            return columns  # type: ignore[return-value]
     arrays: dict[str, np.ndarray] = {}
     for first in range(0, len(source), BLOCK):
         rows = source[np.arange(first, min(first + BLOCK, len(source)))]
@@ -176,14 +180,6 @@ def gathered(source: Source) -> dict[str, np.ndarray]:
                 arrays[name] = aligned((len(source), *values.shape[1:]), values.dtype)
             arrays[name][first : first + len(values)] = values
     return arrays
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array, not yet filled, whose memory starts at a multiple of `ALIGNMENT` bytes."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def put_chunk(

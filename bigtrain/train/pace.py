@@ -10,14 +10,15 @@ import jax
 from bigtrain.data.placement import Dispatch
 
 TARGET_SECONDS = 0.1  # a dispatch costs Python about 0.5 ms; ten dispatches a second keep its share under 1%
-LONG_STEPS, LONG_SECONDS = 8, 1.0  # slow steps: their memory is allocated anew by each dispatch, so one takes several
+LONG_STEPS, LONG_SECONDS = 8, 2.0  # slow steps: their memory is allocated anew by each dispatch, so one takes several
+CLEAR_SECONDS = 0.02  # a step that takes longer is timed well enough by itself
 
 
 class Pace:
     """Starts with one step and doubles while dispatches are shorter than the target, up to the feed's capacity.
 
     The target is a tenth of a second. Where slow steps are put `together`, as on a CPU, it is at least eight steps, or
-    as many of them as fit into a second.
+    as many of them as fit into two seconds. A step slow enough to be timed by itself decides at once, without doubling.
     """
 
     def __init__(self, capacity: int, *, fixed: bool = False, together: bool = False) -> None:
@@ -48,4 +49,5 @@ class Pace:
         wanted = max(1, int(TARGET_SECONDS / seconds))
         if self.together:
             wanted = max(wanted, min(LONG_STEPS, int(LONG_SECONDS / seconds)))
-        self.steps = min(self.capacity, wanted, 2 * self.steps)
+        longer = wanted if seconds > CLEAR_SECONDS else 2 * self.steps
+        self.steps = min(self.capacity, wanted, longer)

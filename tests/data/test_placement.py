@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bigtrain.config.schema import MeshConfig
-from bigtrain.data.arrays import Arrays
+from bigtrain.data.arrays import Arrays, Mapped
+from bigtrain.data.memory import ALIGNMENT
 from bigtrain.data.placement import (
-    ALIGNMENT,
     CPU_RESIDENT_BYTES,
     Dispatch,
     Resident,
@@ -188,11 +188,20 @@ def test_an_error_of_the_consumer_stops_the_thread():
 
 
 def test_a_resident_set_is_taken_by_a_cpu_without_a_second_copy():
-    found = gathered(SOURCE)
-    for name, values in found.items():
-        np.testing.assert_array_equal(values, SOURCE[np.arange(N)][name])
+    part = SOURCE.subset(np.arange(N - 1))
+    for name, values in gathered(part).items():
+        np.testing.assert_array_equal(values, part[np.arange(N - 1)][name])
         assert values.ctypes.data % ALIGNMENT == 0
         assert jax.device_put(values, jax.devices()[0]).unsafe_buffer_pointer() == values.ctypes.data
+
+
+def test_columns_in_memory_are_taken_as_they_are_and_mapped_ones_are_read(tmp_path):
+    assert all(values is SOURCE.columns[name] for name, values in gathered(SOURCE).items())
+    np.save(tmp_path / "x.npy", COLUMNS["inputs"])
+    mapped = Arrays({"inputs": Mapped(np.load(tmp_path / "x.npy", mmap_mode="r"))})
+    found = gathered(mapped)["inputs"]
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, COLUMNS["inputs"])
 
 
 @pytest.mark.parametrize(("steps", "room", "each", "expected"), [(64, 100, 10, 10), (4, 100, 10, 4), (4, 5, 10, 1)])

@@ -41,12 +41,18 @@ def test_pace_doubles_while_steps_are_short_and_falls_when_they_are_long() -> No
     assert pace.steps == 1
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 10), (0.02, 8), (0.1, 8), (0.3, 3), (0.9, 1), (3.0, 1)])
-def test_slow_steps_are_put_together_for_up_to_a_second(seconds: float, steps: int) -> None:
+@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 10), (0.02, 8), (0.1, 8), (0.3, 6), (0.9, 2), (3.0, 1)])
+def test_slow_steps_are_put_together_for_up_to_two_seconds(seconds: float, steps: int) -> None:
     pace = Pace(64, together=True)
     pace.steps = 64
     pace._adapt(seconds)
     assert pace.steps == steps
+
+
+def test_a_slow_step_decides_at_once() -> None:
+    pace = Pace(64, together=True)
+    pace._adapt(0.1)
+    assert pace.steps == 8
 
 
 def test_a_fixed_pace_stays() -> None:
