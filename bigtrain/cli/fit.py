@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
+from bigtrain.parallel import distributed
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 
@@ -35,15 +37,15 @@ def run(
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
-    path = Path(checked.run.run_dir).expanduser()
-    existing = RunDirectory(path) if RunDirectory.exists(path) else None
+    peers = distributed.current() if cfg else distributed.start(checked.run.distributed)
+    path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
+    there = peers.shared("existing", lambda: _existing(path, new=not (cfg or dry_run)))
+    existing = RunDirectory(path) if there else None
     if existing is not None:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
         sys.stdout.write(to_yaml(composed.written))
         return
-    if existing is None and not dry_run:
-        RunDirectory.check_new(path)
     _check_loggers(checked, trusted)
 
     from bigtrain.data.load import load_data
@@ -54,11 +56,11 @@ def run(
     from bigtrain.tracking.console import Console
     from bigtrain.train.prepare import converter, prepare
 
-    console, again = Console(), flags(config_dir, trust)
+    console, again = Console(quiet=not peers.leader), flags(config_dir, trust)
     if existing is not None and not dry_run:
-        steps = converter(checked.run, len(dataset.splits["train"]))[0].steps
-        patience = checked.run.early_stopping.patience
-        if _finished(existing, steps, patience, console, again, as_json=as_json):
+        steps, patience = converter(checked.run, len(dataset.splits["train"]))[0].steps, checked.run.early_stopping.patience
+        done = partial(_finished, existing, steps, patience, console, again, as_json=as_json)
+        if peers.shared("finished", done):
             return
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
@@ -68,13 +70,30 @@ def run(
         directory = existing
     else:
         named = any(text.startswith("run_dir=") for text in overrides)
-        directory = RunDirectory.create(path, to_yaml(composed.written), composed.overrides, numbered=not named)
+        make = partial(RunDirectory.create, path, to_yaml(composed.written), kept(composed.overrides), numbered=not named)
+        directory = RunDirectory(Path(peers.shared("directory", lambda: str(make().path))))
     console.table(report.summary(ready, checked, directory.path if directory else path))
     if dry_run or directory is None:
-        report.dry_run(ready, as_json=as_json)
+        if peers.leader:
+            report.dry_run(ready, as_json=as_json)
         return
-    directory.keep(to_yaml(composed.written), composed.overrides)
+    directory.keep(to_yaml(composed.written), kept(composed.overrides))
+    directory.check_seen()
     _train(ready, checked, trusted, directory, console, clock, again, as_json=as_json)
+
+
+def _existing(path: Path, *, new: bool) -> bool:
+    """Whether a run is there to be continued; where a new one is to be made, that must be possible."""
+    if RunDirectory.exists(path):
+        return True
+    if new:
+        RunDirectory.check_new(path)
+    return False
+
+
+def kept(overrides: Sequence[str]) -> list[str]:
+    """What the run directory keeps of what was typed: not which of several processes this was."""
+    return [text for text in overrides if not _key(text).startswith("distributed.")]
 
 
 def flags(config_dir: Path | None, trust: Sequence[str]) -> str:
@@ -182,4 +201,5 @@ def _train(
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
         console.say(f"  bigtrain fit run_dir={directory.path}{again}")
         raise SystemExit(128 + stopped.signal_number) from None
-    report.result(result, as_json=as_json, again=again)
+    if distributed.current().leader:
+        report.result(result, as_json=as_json, again=again)

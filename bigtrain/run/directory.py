@@ -17,7 +17,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +27,20 @@ from typing import Any
 
 import yaml
 
-from bigtrain.config.errors import InputError, nearest
+from bigtrain.config.errors import InputError, RunError, nearest
+from bigtrain.parallel import distributed
 
 EXTENDABLE = (
     "steps", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers", "steps_per_dispatch",
     "profile", "profile_from", "profile_steps", "compilation_cache", "checkpoint", "early_stopping", "loggers",
-    "plugins", "mesh",
+    "plugins", "mesh", "distributed",
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
-_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial")
-"""All that is in a folder whose run was killed before its config was written."""
+_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
+"""All that is in a folder whose run was killed before its config was written, or that `bigtrain launch` has made."""
+
+SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,17 @@ class RunDirectory:
             hint = "bigtrain fit makes one; it prints the path as 'run'"
         raise InputError(f"{str(path)!r} is no run directory: {problem}\n  {hint}")
 
+    def check_seen(self) -> None:
+        """Of several processes, each looks whether it sees what process 0 has written: they have to share the disk."""
+        distributed.current().barrier("directory")
+        until = time.monotonic() + SEEN_SECONDS
+        while not self.exists(self.path):
+            if time.monotonic() > until:
+                where = f"process {distributed.current().index} ({socket.gethostname()})"
+                hint = "checkpoints are written by all: choose a run_dir on a disk that the hosts share"
+                raise RunError(f"run_dir: {where} does not see {str(self.path)!r}, which process 0 has made\n  {hint}")
+            time.sleep(0.2)
+
     @staticmethod
     def exists(path: Path) -> bool:
         """Whether the folder holds a run."""
@@ -146,7 +162,9 @@ class RunDirectory:
             raise InputError(f"{self.path / name}: can't be read: {error}") from error
 
     def write(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all."""
+        """Writes a file whole or not at all; of several processes, process 0 does."""
+        if not distributed.current().leader:
+            return
         partial = self.path / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, self.path / name)
