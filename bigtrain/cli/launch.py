@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, InputError
 from bigtrain.parallel import cluster
+from bigtrain.run.directory import RunDirectory
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 AGREED = tuple(128 + number for number in FORWARDED)
@@ -67,22 +69,28 @@ def run(
         hint = f"bigtrain launch -n {number} fit {verb} …" if "=" in verb else "bigtrain launch -n 4 fit …"
         raise ConfigError("launch", f"can't start {verb!r}", allowed="fit", hint=hint)
     given = [*overrides, *([f"mesh.simulate={devices}"] if devices is not None else [])]
-    path, keeps = _run_dir(given, config_dir, trust)
-    folder = logs or path / "logs"
-    if keeps:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    looks = "--cfg" in options or "--dry-run" in options  # and writes nothing
+    path = _run_dir(given, config_dir, trust, new=not looks)
+    folder = logs or (None if looks else path / "logs")
+    if not looks:
         given = [text for text in given if not text.startswith("run_dir=")] + [f"run_dir={path}"]
-    command = [sys.executable, "-m", "bigtrain", "fit", *given, *options]
+    fresh = folder is not None and not folder.exists()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     job = Job(number, path)
     with job.forwarding():
-        job.start(command, folder if keeps else None)
-        return job.wait()
+        job.start([sys.executable, "-m", "bigtrain", "fit", *given, *options], folder)
+        code = job.wait()
+    if code == InputError.exit_code and fresh and folder is not None and not RunDirectory.exists(path):
+        shutil.rmtree(folder)  # nothing was started, so nothing is left
+        with contextlib.suppress(OSError):
+            path.rmdir()
+    return code
 
 
-def _run_dir(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[str]) -> tuple[Path, bool]:
+def _run_dir(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[str], *, new: bool) -> Path:
     """The run directory, after the check that every process would make: a mistake is told before any is started."""
     from bigtrain.cli.fit import continued, understood
-    from bigtrain.run.directory import RunDirectory
 
     for text in overrides:
         if text.startswith("distributed.") and not text.startswith(("distributed.lost_after", "distributed.start_")):
@@ -91,10 +99,10 @@ def _run_dir(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[
     path = Path(checked.run.run_dir).expanduser()
     if RunDirectory.exists(path):
         continued(RunDirectory(path), overrides, config_dir, trust)
-        return path, True
-    RunDirectory.check_new(path)
-    named = any(text.startswith("run_dir=") for text in overrides)
-    return (path if named else RunDirectory.free(path)), True
+    elif new:
+        named = any(text.startswith("run_dir=") for text in overrides)
+        return RunDirectory.claimed(path, numbered=not named)
+    return path
 
 
 class Job:
@@ -108,7 +116,6 @@ class Job:
     def __init__(self, number: int, path: Path) -> None:
         self.number, self.path = number, path
         self.workers: list[Worker] = []
-        self._stopped: int | None = None
 
     def start(self, command: Sequence[str], folder: Path | None) -> None:
         """Starts all of them, each in a session of its own: a Ctrl-C reaches it once, from here."""
@@ -136,12 +143,11 @@ class Job:
             worker.readers.append(threading.Thread(target=target, daemon=True))
             worker.readers[-1].start()
 
-    @contextmanager
+    @contextlib.contextmanager
     def forwarding(self) -> Iterator[None]:
         """While the block runs, signals go to all processes."""
 
         def forward(number: int, frame: Any) -> None:
-            self._stopped = number
             self.send(number)
 
         before = {number: signal.signal(number, forward) for number in FORWARDED}
@@ -173,7 +179,7 @@ class Job:
         code = first.code() or 1
         self._end_others(SAVING_SECONDS if code in AGREED else GRACE_SECONDS)
         self._drain()
-        if code not in AGREED or {worker.code() for worker in self.workers} != {code}:
+        if code not in (*AGREED, InputError.exit_code) or {worker.code() for worker in self.workers} != {code}:
             self._report(first)
         return code
 
@@ -194,8 +200,6 @@ class Job:
 
     def _report(self, first: Worker) -> None:
         """Which process failed, how, the end of its log where it wasn't seen, and what is kept."""
-        from bigtrain.checkpoint import Checkpoints
-
         code = first.process.returncode
         how = f"was lost: killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
         lines = first.log.read_text(encoding="utf-8", errors="replace").splitlines() if first.log.is_file() else []
@@ -203,7 +207,7 @@ class Job:
         if first.rank and lines[since + 1 :]:
             print(f"the end of {first.log}:", file=sys.stderr)
             print("\n".join(f"  {line}" for line in lines[since + 1 :][-TAIL:]), file=sys.stderr)
-        steps = Checkpoints(self.path / "checkpoints").complete()
+        steps = RunDirectory(self.path).saved()
         kept = f"checkpoints up to step {steps[-1]:,} are complete" if steps else "no checkpoint was complete yet"
         again = "; type the same command again to go on" if code != 2 else ""
         who = f"process {first.rank} of {self.number} (host {socket.gethostname()}, pid {first.process.pid})"
@@ -214,12 +218,11 @@ def copied(source: IO[bytes], log: IO[bytes], shown: Any) -> Callable[[], None]:
     """What a thread does that copies a stream to a log, and to the terminal if it is shown."""
 
     def copy() -> None:
-        last: deque[bytes] = deque(maxlen=1)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while chunk := os.read(source.fileno(), 1 << 16):
-            last.append(chunk)
             log.write(chunk)
             if shown is not None:
-                shown.write(chunk.decode("utf-8", "replace"))
+                shown.write(decoder.decode(chunk))
                 shown.flush()
 
     return copy

@@ -19,7 +19,11 @@ from bigtrain.config.schema import DistributedConfig
 
 LOWEST_PORT, PORTS = 61440, 4096  # as JAX: the upper end of the ports that any user may open
 TPU_PORT = 8482
-_GIVEN = {"coordinator": "BIGTRAIN_COORDINATOR", "num_processes": "BIGTRAIN_PROCESSES", "process_id": "BIGTRAIN_PROCESS"}
+_GIVEN = {
+    "coordinator": "BIGTRAIN_COORDINATOR",
+    "num_processes": "BIGTRAIN_PROCESSES",
+    "process_id": "BIGTRAIN_PROCESS",
+}
 """What `bigtrain launch` tells the processes that it starts."""
 
 _RANKS = ("BIGTRAIN_PROCESS", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "JOB_COMPLETION_INDEX", "TPU_WORKER_ID")
@@ -189,7 +193,9 @@ def _asked(source: str, cluster: Any) -> Coordinates:
 def share_of_devices(local: tuple[int, int] | None, environ: Mapping[str, str]) -> list[int] | None:
     """Which of the GPUs that this process sees are its own, where processes of one host see all of them."""
     listed = environ.get("CUDA_VISIBLE_DEVICES")
-    visible = len([name for name in listed.split(",") if name]) if listed else len(list(Path("/dev").glob("nvidia[0-9]*")))
+    visible = (
+        len([name for name in listed.split(",") if name]) if listed else len(list(Path("/dev").glob("nvidia[0-9]*")))
+    )
     if local is None or local[1] < 2 or visible < local[1] or visible % local[1]:
         return None
     each = visible // local[1]

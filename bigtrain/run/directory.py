@@ -59,15 +59,24 @@ class RunDirectory:
             overrides: what was typed.
             numbered: take the next free name (`…-2`) if the folder is there: two runs may start in the same second.
         """
+        run = cls(cls.claimed(path, numbered=numbered))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            run = cls(_claimed(path) if numbered else path)
-            cls.check_new(run.path)
-            run.path.mkdir(exist_ok=True, mode=0o700)
             run.keep(config_yaml, overrides)
         except OSError as error:
             raise _unwritable(path, error.strerror or str(error)) from error
         return run
+
+    @classmethod
+    def claimed(cls, path: Path, *, numbered: bool) -> Path:
+        """An empty folder for a new run; see `create`."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path = _claimed(path) if numbered else path
+            cls.check_new(path)
+            path.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _unwritable(path, error.strerror or str(error)) from error
+        return path
 
     def keep(self, config_yaml: str, overrides: Sequence[str]) -> None:
         """Writes down what the run is now; the config last, since with it the folder is a run."""
@@ -131,6 +140,13 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """Where the training states are."""
         return self.path / "checkpoints"
+
+    def saved(self) -> list[int]:
+        """Steps with a complete checkpoint, ascending."""
+        if not self.checkpoints.is_dir():
+            return []
+        names = [entry.name for entry in self.checkpoints.iterdir() if entry.is_dir() and entry.name.isdigit()]
+        return sorted(int(name) for name in names if (self.checkpoints / f"{name}.json").is_file())
 
     def config(self) -> dict[str, Any]:
         """The config that the run was started with, as data: nothing in it is expanded."""
