@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.schema import CheckpointConfig
 from bigtrain.parallel import distributed
+from bigtrain.run.directory import saved_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +50,7 @@ class Checkpoints:
 
     def complete(self) -> list[int]:
         """The same, as this process sees the disk."""
-        if not self.directory.is_dir():
-            return []
-        names = [entry.name for entry in self.directory.iterdir() if entry.is_dir() and entry.name.isdigit()]
-        return sorted(int(name) for name in names if (self.directory / f"{name}.json").is_file())
+        return saved_steps(self.directory)
 
     def meta(self, step: int) -> dict[str, Any]:
         """What was saved beside the arrays: validation scores, and the log window in flight."""

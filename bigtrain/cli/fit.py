@@ -128,7 +128,7 @@ def continued(
     from a stranger, and which code may run is decided at the keyboard.
     """
     typed = {_key(text) for text in overrides}
-    before = [text for text in existing.overrides() if _key(text) not in {*typed, *_NOT_TAKEN_OVER}]
+    before = [text for text in kept(existing.overrides()) if _key(text) not in {*typed, *_NOT_TAKEN_OVER}]
     for text in before:
         if "${" in text:
             hint = f"type it again: {_key(text)}=…"

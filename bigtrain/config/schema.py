@@ -104,7 +104,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class DistributedConfig:
-    """Several processes, on one host or many. Slurm, Open MPI, Kubernetes, Cloud TPU and `bigtrain launch` say all this.
+    """The processes of a run; Slurm, Open MPI, Kubernetes, Cloud TPU and `bigtrain launch` fill this in by themselves.
 
     Args:
         coordinator: HOST:PORT at which process 0 listens and the others find it.

@@ -1,9 +1,9 @@
 """Where several processes stop when one of them is asked to.
 
-They run in step, but not at the same moment, and none may launch a computation that another has decided not to take part
-in. When a signal reaches one, it says so; each process then holds back what it would launch next, and says how far it
-has come. All go on to the step that the furthest has launched, make one dispatch more, and stop. The dispatches are the
-same in all of them, so it is the same one. As long as nobody asks, nothing is sent and nobody waits.
+They run in step, but not at the same moment, and none may launch a computation that another has decided not to take
+part in. When a signal reaches one, it says so; each process then holds back what it would launch next, and says how far
+it has come. All go on to the step that the furthest has launched, make one dispatch more, and stop. The dispatches are
+the same in all of them, so it is the same one. As long as nobody asks, nothing is sent and nobody waits.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def _caused_by_jax(error: BaseException | None) -> bool:
 
 
 def explain(error: BaseException) -> None:
-    """Gives `Watch` the time to find out whether a failed computation means that a process is lost; it ends this one."""
+    """Lets `Watch` find out whether a failed computation means that a process is lost; then it ends this one."""
     if isinstance(_current, Alone):
         return
     first = (str(error).strip().splitlines() or [""])[0][:300]

@@ -143,10 +143,7 @@ class RunDirectory:
 
     def saved(self) -> list[int]:
         """Steps with a complete checkpoint, ascending."""
-        if not self.checkpoints.is_dir():
-            return []
-        names = [entry.name for entry in self.checkpoints.iterdir() if entry.is_dir() and entry.name.isdigit()]
-        return sorted(int(name) for name in names if (self.checkpoints / f"{name}.json").is_file())
+        return saved_steps(self.checkpoints)
 
     def config(self) -> dict[str, Any]:
         """The config that the run was started with, as data: nothing in it is expanded."""
@@ -204,6 +201,14 @@ def _claimed(path: Path) -> Path:
         except FileExistsError:
             continue
     raise AssertionError("itertools.count ends")
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The complete checkpoints in a folder of them, ascending; `bigtrain.checkpoint` says what makes one."""
+    if not folder.is_dir():
+        return []
+    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()]
+    return sorted(int(name) for name in names if (folder / f"{name}.json").is_file())
 
 
 def _unwritable(path: Path, reason: str) -> InputError:
