@@ -24,7 +24,7 @@ import os
 
 import numpy as np
 
-from bigtrain.data.arrays import dataset
+from bigtrain.data.arrays import Arrays, dataset
 from bigtrain.data.spec import Field
 
 
@@ -52,8 +52,8 @@ def reading(*, folder: str, fails: str = ""):
     columns = {"inputs": random.normal(size=(96, 4)).astype(np.float32), "targets": np.arange(96, dtype=np.int32) % 3}
     fields = {"inputs": Field((4,), "float32", "features"), "targets": Field((), "int32", "label")}
     splits = {"train": np.arange(80), "validation": np.arange(80, 96)}
-    made = dataset("reading", fields, {k: {n: c[at] for n, c in columns.items()} for k, at in splits.items()},
-                   classes=("a", "b", "c"))
+    sources = {k: Arrays({n: c[at] for n, c in columns.items()}) for k, at in splits.items()}
+    made = dataset("reading", fields, sources, classes=("a", "b", "c"))
     train = Recorded(made.splits["train"], folder, fails)
     return dataclasses.replace(made, splits={**made.splits, "train": train})
 '''
