@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
-from bigtrain.parallel import distributed
+from bigtrain.parallel import cluster, distributed
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from bigtrain.data.spec import Dataset
     from bigtrain.tracking.console import Console
     from bigtrain.train.prepare import Prepared
 
@@ -44,13 +46,12 @@ def run(
     if existing is not None:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
-        sys.stdout.write(to_yaml(composed.written))
+        if cluster.rank(overrides, os.environ) == 0:
+            sys.stdout.write(to_yaml(composed.written))
         return
     _check_loggers(checked, trusted)
 
-    from bigtrain.data.load import load_data
-
-    dataset = load_data(checked, trusted)
+    dataset = _loaded(checked, trusted)
 
     from bigtrain.cli import report
     from bigtrain.tracking.console import Console
@@ -94,6 +95,19 @@ def _existing(path: Path, *, new: bool) -> bool:
     if new:
         RunDirectory.check_new(path)
     return False
+
+
+def _loaded(checked: Checked, trusted: Trust) -> Dataset:
+    """The data; where it may have to be fetched from the web, process 0 does that before the others look."""
+    from bigtrain.data.load import load_data
+
+    peers, fetches = distributed.current(), "url" in checked.nodes["data"].callee.parameters
+    if fetches and not peers.leader:
+        peers.barrier("fetched")
+    dataset = load_data(checked, trusted)
+    if fetches and peers.leader:
+        peers.barrier("fetched")
+    return dataset
 
 
 def kept(overrides: Sequence[str]) -> list[str]:
