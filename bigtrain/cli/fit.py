@@ -59,12 +59,9 @@ def run(
 
     console, again = Console(quiet=not peers.leader), flags(config_dir, trust)
     if existing is not None and not dry_run:
-        steps, patience = (
-            converter(checked.run, len(dataset.splits["train"]))[0].steps,
-            checked.run.early_stopping.patience,
-        )
-        done = partial(_finished, existing, steps, patience, console, again, as_json=as_json)
-        if peers.shared("finished", done):
+        steps = converter(checked.run, len(dataset.splits["train"]))[0].steps
+        waits = checked.run.early_stopping.patience
+        if peers.shared("finished", partial(_finished, existing, steps, waits, console, again, as_json=as_json)):
             return
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
@@ -74,9 +71,8 @@ def run(
         directory = existing
     else:
         named = any(text.startswith("run_dir=") for text in overrides)
-        make = partial(
-            RunDirectory.create, path, to_yaml(composed.written), kept(composed.overrides), numbered=not named
-        )
+        parts = (path, to_yaml(composed.written), kept(composed.overrides))
+        make = partial(RunDirectory.create, *parts, numbered=not named)
         directory = RunDirectory(Path(peers.shared("directory", lambda: str(make().path))))
     console.table(report.summary(ready, checked, directory.path if directory else path))
     if dry_run or directory is None:
