@@ -90,6 +90,26 @@ def test_every_mesh_over_processes_gives_the_losses_of_one(
     np.testing.assert_allclose(losses_of(tmp_path / "many"), losses_of(tmp_path / "one"), rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "made"),
+    [
+        (("model=vae", "model.widths=[64]", "model.latent=4"), "samples/step-000004.png"),
+        (("model=rnn", "model.width=16", "data=text", "data.length=8"), "samples/step-000004.txt"),
+        (("model=seq2seq/gru", "model.width=16", "data=arithmetic"), "answers/step-000004.txt"),
+    ],
+    ids=["images", "text", "answers"],
+)
+def test_samples_of_a_model_that_is_split_over_processes(family: tuple[str, ...], made: str, tmp_path: Path) -> None:
+    """All take part in what is computed, one writes; the numbers are those of one process."""
+    options = (*family, *SMALL[1:], "steps=4", "seed=3")
+    done = launch("fit", *options, "mesh=fsdp", f"run_dir={tmp_path / 'two'}", "-n", "2")
+    assert done.returncode == 0, done.stderr
+    run_fit(tmp_path / "one", *options, "mesh=single")
+    np.testing.assert_allclose(losses_of(tmp_path / "two"), losses_of(tmp_path / "one"), rtol=1e-5)
+    assert (tmp_path / "two" / made).stat().st_size == (tmp_path / "one" / made).stat().st_size
+
+
 def test_sigterm_to_one_ends_all_after_the_same_step(tmp_path: Path) -> None:
     """Exit code 143 everywhere, one checkpoint, and one process goes on from it with the same order of data."""
     run = tmp_path / "r"
