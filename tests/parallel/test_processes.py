@@ -72,7 +72,7 @@ def test_two_processes_are_one_run(conf: Path, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("processes", "devices", "mesh"),
     [
-        (2, 1, ("mesh=fsdp",)),
+        (2, 1, ("mesh=fsdp", "placement=resident")),
         (2, 2, ("mesh=fsdp_tensor", "mesh.tensor=2")),
         (4, 1, ("mesh=data",)),
         (4, 1, ("mesh=tensor",)),
@@ -193,12 +193,19 @@ def test_slurm_tasks_find_each_other(tmp_path: Path) -> None:
     assert errors(tmp_path, 1) == ""
 
 
-def test_a_mistake_that_shows_late_is_told_once(tmp_path: Path) -> None:
-    """Found when the processes have come together already: by the shapes of the model."""
-    done = launch("fit", "-n", "2", *SMALL, "batch_size=15", f"run_dir={tmp_path / 'r'}")
+@pytest.mark.parametrize(
+    ("mistake", "answer"),
+    [
+        ("batch_size=15", "error: batch_size: 15 does not divide over 2 devices"),
+        ("mesh=single", "error: mesh.data: 1 of 2 devices leave nothing to do for process 1\n"),
+    ],
+)
+def test_a_mistake_that_shows_late_is_told_once(mistake: str, answer: str, tmp_path: Path) -> None:
+    """Found when the processes have come together already."""
+    done = launch("fit", "-n", "2", *SMALL, mistake, f"run_dir={tmp_path / 'r'}")
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("error:") == 1
-    assert done.stderr.startswith("error: batch_size: 15 does not divide over 2 devices")
+    assert done.stderr.startswith(answer)
     assert not (tmp_path / "r").exists()
 
 
