@@ -163,8 +163,9 @@ class Watch:
             os._exit(1)
 
     def _aborted(self) -> None:
-        """JAX is aborting this process, because its service is gone or has given somebody up."""
-        self._say(f"{self.name(0)} or another was lost: JAX ended the connection; {self.rest()}")
+        """JAX is aborting this process: nearly always because the service of process 0 is gone."""
+        how = "was lost, or JAX gave up for what stands above" if self.index else "was aborted for what stands above"
+        self._say(f"{self.name(0)} {how}; {self.rest()}")
         os._exit(1)
 
     def _say(self, text: str) -> None:
