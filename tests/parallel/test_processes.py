@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import bigtrain
-from processes import ENDLESS, READING, SMALL, codes, errors, launch, started, wait_for
+from processes import ENDLESS, READING, SMALL, codes, command, environment, errors, launch, started, wait_for
 from support import losses_of, metrics_of, run_fit
 
 from bigtrain.run.directory import RunDirectory
@@ -145,24 +148,35 @@ def test_a_killed_process_is_named_by_the_others(victim: int, tmp_path: Path) ->
     assert "type the same command again" in last
 
 
-def test_the_launcher_names_a_killed_process(tmp_path: Path) -> None:
-    """It ends the others within seconds, and returns the code of the one that was killed."""
-    import subprocess
-
-    from processes import command, environment
-
-    run = tmp_path / "r"
+@contextlib.contextmanager
+def launching(run: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A `bigtrain launch` of two processes that train until somebody ends them, after their first checkpoint."""
     with subprocess.Popen(
         command("launch", "-n", "2", "fit", *ENDLESS, f"run_dir={run}"),
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as job:  # fmt: skip
         wait_for(lambda: RunDirectory(run).saved() or job.poll() is not None)
-        children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        yield job, [int(child) for child in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()]
+
+
+def test_the_launcher_names_a_killed_process(tmp_path: Path) -> None:
+    """It ends the others within seconds, and returns the code of the one that was killed."""
+    with launching(tmp_path / "r") as (job, children):
         assert len(children) == 2
-        os.kill(int(children[1]), signal.SIGKILL)
+        os.kill(children[1], signal.SIGKILL)
         _, err = job.communicate(timeout=30)
     assert job.returncode == 128 + signal.SIGKILL
     assert f"error: process 1 of 2 (host {os.uname().nodename}, pid {children[1]}) was lost: killed by SIGKILL" in err
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_the_launcher_passes_signals_on(tmp_path: Path) -> None:
+    with launching(tmp_path / "r") as (job, children):
+        job.send_signal(signal.SIGUSR1)
+        _, err = job.communicate(timeout=60)
+    assert job.returncode == 128 + signal.SIGUSR1, err
+    assert f"stopped at step {RunDirectory(tmp_path / 'r').saved()[-1]:,}; everything is saved" in err
+    assert "error" not in err
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
