@@ -123,7 +123,7 @@ def understood(
     """The composed and checked config; without JAX."""
     composed = compose(overrides, config_dir)
     plugins = composed.resolved.get("plugins") or ()
-    if isinstance(plugins, str) or not all(isinstance(name, str) for name in plugins):
+    if not isinstance(plugins, (list, tuple)) or not all(isinstance(name, str) for name in plugins):
         raise ConfigError("plugins", f"{plugins!r} is not allowed", allowed="a list of package names, e.g. [mypkg]")
     trusted = Trust.of(trust, plugins)
     return composed, check(composed.resolved, trusted), trusted

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bigtrain.config.errors import BigtrainError, InputError, RunError
+from bigtrain.config.errors import BigtrainError, ConfigError, InputError, RunError
 from bigtrain.config.schema import DistributedConfig
 from bigtrain.parallel import cluster
 from bigtrain.parallel.watch import Watch
@@ -173,10 +173,12 @@ def _keep_stdout() -> None:
 def silent(error: BigtrainError, arguments: list[str]) -> bool:
     """Whether another process reports this error: process 0, where all of them find the same.
 
-    Before the processes have come together, what is wrong with the config is wrong in all of them.
+    Before the processes have come together, what is wrong with the config is wrong in all of them, but for what it says
+    of the processes themselves.
     """
     if isinstance(_current, Alone):
-        alike = isinstance(error, InputError) and arguments[:1] == ["fit"]
+        of_this = isinstance(error, ConfigError) and error.path.startswith("distributed.")
+        alike = isinstance(error, InputError) and not of_this and arguments[:1] == ["fit"]
         return alike and cluster.launched(os.environ) is None and cluster.rank(arguments, os.environ) > 0
     watch = _current.watch
     explain(error)
