@@ -52,11 +52,13 @@ class Watch:
         _on_abort(self._aborted)
         for work in (self._beat, self._listen, *([self._look] if self.index == 0 else [])):
             threading.Thread(target=work, name="bigtrain-peers", daemon=True).start()
-        for process in range(self.count):
-            self._names[process] = self.client.blocking_key_value_get(f"{WHO}/{process}", 60_000)
+        self._names[0] = self.client.blocking_key_value_get(f"{WHO}/0", 60_000)  # later its service may be gone
 
     def name(self, process: int) -> str:
         """A process for people: which of how many, where it runs, and its number there."""
+        if process not in self._names:
+            with contextlib.suppress(Exception):
+                self._names[process] = self.client.blocking_key_value_get(f"{WHO}/{process}", 2_000)
         known = self._names.get(process)
         return f"process {process} of {self.count}" + (f" ({known})" if known else "")
 
