@@ -86,13 +86,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="transformer/gpt2", help="a choice of the group model")
     parser.add_argument("--optimizer", default="adam", help="a choice of the group optimizer")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="how many, one run for each")
+    parser.add_argument("--processes", default="1,2", help="how many, one run for each: 1,2")
     parser.add_argument("overrides", nargs="*", help="KEY=VALUE for each run")
     asked = parser.parse_intermixed_args()
     print("| processes | parameters | peak of each, MB | less a tiny model's | of one process | seconds | losses |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     alone = None
-    for number in asked.processes:
+    for number in map(int, asked.processes.split(",")):
         bare = max(measure(number, [*TINY, f"optimizer={asked.optimizer}"]).peaks)
         large = [f"model={asked.model}", "model.dropout=0", f"optimizer={asked.optimizer}", *asked.overrides]
         found = measure(number, large)

@@ -139,6 +139,8 @@ def continued(
     """
     typed = {_key(text) for text in overrides}
     before = [text for text in kept(existing.overrides()) if _key(text) not in {*typed, *_NOT_TAKEN_OVER}]
+    if "mesh" in typed:  # the sizes that were typed belong to the mesh before; how many devices there are does not
+        before = [text for text in before if not _key(text).startswith("mesh.") or _key(text) == "mesh.simulate"]
     for text in before:
         if "${" in text:
             hint = f"type it again: {_key(text)}=…"
