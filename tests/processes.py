@@ -79,13 +79,20 @@ def launch(*arguments: str, timeout: float = 150, **extra: str) -> subprocess.Co
 
 @contextlib.contextmanager
 def started(
-    number: int, *arguments: str, folder: Path, variables: Sequence[Mapping[str, str]] | None = None
+    number: int,
+    *arguments: str,
+    folder: Path,
+    variables: Sequence[Mapping[str, str]] | None = None,
+    wanted: int | None = None,
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes started one by one, as a cluster would, by `distributed.*` or by variables; what is left is killed."""
+    """Processes started one by one, as a cluster would, by `distributed.*` or by variables; what is left is killed.
+
+    With `wanted` they are told of so many.
+    """
     port = free_port()
     running = []
     for rank in range(number):
-        where = (f"distributed.coordinator=127.0.0.1:{port}", f"distributed.num_processes={number}")
+        where = (f"distributed.coordinator=127.0.0.1:{port}", f"distributed.num_processes={wanted or number}")
         given = [*arguments, *(() if variables else (*where, f"distributed.process_id={rank}"))]
         extra = dict(variables[rank]) if variables else {}
         with open(folder / f"out-{rank}.txt", "w") as out, open(folder / f"err-{rank}.txt", "w") as err:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from bigtrain.config.errors import BigtrainError, ConfigError, InputError, RunError
 from bigtrain.config.schema import DistributedConfig
 from bigtrain.parallel import cluster
-from bigtrain.parallel.watch import Watch
+from bigtrain.parallel.watch import Watch, on_abort
 
 Value = TypeVar("Value")
 
@@ -140,6 +140,10 @@ def _joined(found: cluster.Coordinates, cfg: DistributedConfig) -> Any:
 
     jax.config.update("jax_enable_preemption_service", False)  # bigtrain listens for signals itself
     _keep_stdout()
+    who = f"process {found.index} of {found.count} ({socket.gethostname()})"
+    what = f"{who}: the processes did not come together at {found.coordinator} within {cfg.start_timeout} s"
+    hint = "each has to start in that time (distributed.start_timeout), and to reach that address"
+    on_abort(f"{what}\n  {hint}")  # which is how JAX ends a process that waits for the others in vain
     try:
         jax.distributed.initialize(
             found.coordinator,
@@ -153,10 +157,7 @@ def _joined(found: cluster.Coordinates, cfg: DistributedConfig) -> Any:
         )
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        who = f"process {found.index} of {found.count} ({socket.gethostname()})"
-        what = f"{who}: the processes did not come together at {found.coordinator}: {reason}"
-        hint = "every process has to start within distributed.start_timeout, and to reach that address"
-        raise RunError(f"{what}\n  {hint}") from error
+        raise RunError(f"{what}: {reason}\n  {hint}") from error
     return distributed.global_state.client
 
 

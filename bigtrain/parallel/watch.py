@@ -49,7 +49,7 @@ class Watch:
     def begin(self) -> None:
         """Says who this is, and starts to watch."""
         self.client.key_value_set(f"{WHO}/{self.index}", f"host {socket.gethostname()}, pid {os.getpid()}")
-        _on_abort(self._aborted)
+        on_abort(self._abort_told)
         for work in (self._beat, self._listen, *([self._look] if self.index == 0 else [])):
             threading.Thread(target=work, name="bigtrain-peers", daemon=True).start()
         self._names[0] = self.client.blocking_key_value_get(f"{WHO}/0", 60_000)  # later its service may be gone
@@ -164,23 +164,35 @@ class Watch:
                 time.sleep(LINGER_SECONDS)
             os._exit(1)
 
-    def _aborted(self) -> None:
-        """JAX is aborting this process: nearly always because the service of process 0 is gone."""
+    def _abort_told(self) -> str:
+        """What is said when JAX aborts this process: nearly always because the service of process 0 is gone."""
         how = "was lost, or JAX gave up for what stands above" if self.index else "was aborted for what stands above"
-        self._say(f"{self.name(0)} {how}; {self.rest()}")
-        os._exit(1)
+        return f"{self.name(0)} {how}; {self.rest()}"
 
     def _say(self, text: str) -> None:
         sys.stdout.flush()
-        os.write(2, f"error: {text}\n".encode())
+        say(text)
 
 
 _HANDLERS: list[Any] = []  # ctypes doesn't keep them
 
 
-def _on_abort(answer: Callable[[], None]) -> None:
-    """Has C's SIGABRT answered: Python's own handlers only run when the main thread comes back to Python."""
-    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: answer())
+def say(text: str) -> None:
+    """An error on stderr, whatever the state of Python's own streams is."""
+    os.write(2, f"error: {text}\n".encode())
+
+
+def on_abort(text: str | Callable[[], str]) -> None:
+    """Has a C++ abort end with a message, and exit code 1.
+
+    A handler of C's: Python's own run only when the main thread comes back to Python.
+    """
+
+    def answer(number: int) -> None:
+        say(text if isinstance(text, str) else text())
+        os._exit(1)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(answer)
     _HANDLERS.append(handler)
     library = ctypes.CDLL(None)
     library.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)

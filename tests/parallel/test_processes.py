@@ -228,3 +228,15 @@ def test_a_mistake_in_the_config_starts_nothing(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.count("error:") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_processes_that_wait_in_vain_say_so(tmp_path: Path) -> None:
+    """JAX itself ends with an abort from C++; here the last line says what is wrong."""
+    options = ("distributed.start_timeout=3", f"run_dir={tmp_path / 'r'}")
+    with started(2, *options, folder=tmp_path, wanted=3) as running:
+        assert codes(running) == [1, 1]
+    for rank in (0, 1):
+        problem, hint = errors(tmp_path, rank).splitlines()[-2:]
+        assert problem.startswith(f"error: process {rank} of 3 ({os.uname().nodename}): the processes did not come")
+        assert "distributed.start_timeout" in hint
+    assert not (tmp_path / "r").exists()
