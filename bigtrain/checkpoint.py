@@ -2,6 +2,9 @@
 
 Each checkpoint is `checkpoints/<step>/` (Orbax's arrays, committed by a rename) and `checkpoints/<step>.json` (what
 belongs to it and is no array). The JSON is written first, so a checkpoint exists exactly when its folder does.
+
+Of several processes, each writes the parts of arrays that it holds. What is on the disk is looked up by process 0 and
+told to the others: a disk that hosts share may show a new file to one before it shows it to another.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import jax.numpy as jnp
 
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.schema import CheckpointConfig
+from bigtrain.parallel import distributed
+from bigtrain.run.directory import saved_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +46,17 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps with a complete checkpoint, ascending."""
-        if not self.directory.is_dir():
-            return []
-        names = [entry.name for entry in self.directory.iterdir() if entry.is_dir() and entry.name.isdigit()]
-        return sorted(int(name) for name in names if (self.directory / f"{name}.json").is_file())
+        return distributed.current().shared("steps", self.complete)
+
+    def complete(self) -> list[int]:
+        """The same, as this process sees the disk."""
+        return saved_steps(self.directory)
 
     def meta(self, step: int) -> dict[str, Any]:
         """What was saved beside the arrays: validation scores, and the log window in flight."""
+        return distributed.current().shared("meta", lambda: self._read(step))
+
+    def _read(self, step: int) -> dict[str, Any]:
         try:
             found = json.loads(self._meta_path(step).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -58,7 +67,11 @@ class Checkpoints:
 
     def best(self) -> Best | None:
         """The checkpoint with the best validation score, among those kept."""
-        scored = [(step, self._score(self.meta(step).get("scores"))) for step in self.steps()]
+        found = distributed.current().shared("best", lambda: dataclasses.astuple(self._best() or Best(-1, 0.0)))
+        return None if found[0] < 0 else Best(*found)
+
+    def _best(self) -> Best | None:
+        scored = [(step, self._score(self._read(step).get("scores"))) for step in self.complete()]
         found = [Best(step, score) for step, score in scored if score is not None]
         sign = 1 if self.mode == "min" else -1
         return min(found, key=lambda item: sign * item.score, default=None)
@@ -92,12 +105,17 @@ class Checkpoints:
             self.wait()
             if step in self.steps():
                 return  # never written again: until the second write ends, there would be none
-            self._tidy()
-            write_atomically(self._meta_path(step), json.dumps({"step": step, **meta}))
+            distributed.current().shared("saving", lambda: self._begin(step, meta))
             if jax.default_backend() == "cpu":
                 state = jax.tree.map(jnp.copy, state)  # Orbax may read the CPU's memory in place, and it is reused
             self._orbax().save(self._path(step).absolute(), dict(state))
             self._saving = step
+
+    def _begin(self, step: int, meta: Mapping[str, Any]) -> None:
+        """What one process does before all save their arrays."""
+        with _reported(self.directory):
+            self._tidy()
+            write_atomically(self._meta_path(step), json.dumps({"step": step, **meta}))
 
     def wait(self) -> None:
         """Waits until the last save is on disk."""
@@ -111,7 +129,8 @@ class Checkpoints:
             return
         try:
             self.wait()
-            self._tidy()
+            if distributed.current().leader:
+                self._tidy()
         finally:
             saver, self._saver = self._saver, None
             saver.close()
@@ -141,12 +160,12 @@ class Checkpoints:
         a newer one is on disk.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        steps = self.steps()
-        best = self.best() if self.cfg.best else None
+        steps = self.complete()
+        best = self._best() if self.cfg.best else None
         for step in steps[: -self.cfg.keep]:
             if best is None or step != best.step:
                 os.replace(self._path(step), self.directory / f".trash-{step}")  # one move: a kill leaves no half of it
-        kept = {self._path(step).name for step in self.steps()}
+        kept = {self._path(step).name for step in self.complete()}
         for entry in self.directory.iterdir():
             if entry.is_dir() and entry.name not in kept:
                 shutil.rmtree(entry, ignore_errors=True)

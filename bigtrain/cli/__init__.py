@@ -23,9 +23,20 @@ def main() -> int:
         return _answered()
     before = signal.signal(signal.SIGINT, _interrupted)
     try:
-        return _answered()
+        return _left(_answered())
+    except SystemExit as ended:
+        raise SystemExit(_left(ended.code if isinstance(ended.code, int) else 1)) from None
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _left(code: int) -> int:
+    """The exit code, once this process has parted from the others of its run, if there are any."""
+    if "bigtrain.parallel.distributed" in sys.modules:
+        from bigtrain.parallel import distributed
+
+        distributed.leave(code)
+    return code
 
 
 def _interrupted(number: int, frame: Any) -> None:
@@ -67,7 +78,16 @@ def _answered() -> int:
     except OSError as error:
         return _unexpected(error) if error.errno not in _OF_THE_MACHINE else _failed(error)
     except Exception as error:
+        _explained(error)
         return _out_of_memory() if _is_out_of_memory(error) else _unexpected(error)
+
+
+def _explained(error: Exception) -> None:
+    """Of several processes: a computation that fails because another process is gone is told as that."""
+    if "bigtrain.parallel.distributed" in sys.modules:
+        from bigtrain.parallel import distributed
+
+        distributed.explain(error)
 
 
 def _unraisable(raised: Any) -> None:
@@ -81,7 +101,10 @@ def _unraisable(raised: Any) -> None:
 
 
 def _told(error: BigtrainError) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    from bigtrain.parallel import distributed
+
+    if not distributed.silent(error, sys.argv[1:]):
+        print(f"error: {error}", file=sys.stderr)
     return error.exit_code
 
 

@@ -76,6 +76,36 @@ def fit(
 
 
 @app.command()
+def launch(
+    verb: Annotated[str, typer.Argument(metavar="fit", help="What to start; only fit runs in several processes.")],
+    overrides: Overrides = None,
+    processes: Annotated[int, typer.Option("--processes", "-n", min=1, max=1024, help="How many processes.")] = 2,
+    devices: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--devices-per-process", min=1, help="Simulate so many CPU devices in each: mesh.simulate."),
+    ] = None,
+    logs: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--logs", metavar="DIR", help="Where each process's log goes; RUN/logs if not given."),
+    ] = None,
+    cfg: Annotated[bool, typer.Option("--cfg", help="As of fit.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As of fit.")] = False,
+    json: Json = False,
+    config_dir: ConfigDir = None,
+    trust: Trust = None,
+) -> int:
+    """Train in several processes of this host: launch -n 4 fit …; clusters start fit themselves."""
+    from bigtrain.cli.launch import run
+
+    flags = {"--cfg": cfg, "--dry-run": dry_run, "--json": json}
+    options = [name for name, given in flags.items() if given]
+    options += ["--config-dir", str(config_dir)] if config_dir is not None else []
+    options += [text for name in trust or [] for text in ("--trust", name)]
+    places: dict[str, Any] = {"logs": logs, "config_dir": config_dir, "trust": trust or []}
+    return run(verb, overrides or [], options, number=processes, devices=devices, **places)
+
+
+@app.command()
 def evaluate(
     run: Run,
     overrides: Overrides = None,

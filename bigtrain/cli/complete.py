@@ -16,6 +16,10 @@ from bigtrain.config.errors import ConfigError
 
 OPTIONS = {
     "fit": ("--cfg", "--dry-run", "--json", "--config-dir", "--trust", "--help"),
+    "launch": (
+        "--processes", "--devices-per-process", "--logs", "--cfg", "--dry-run", "--json", "--config-dir", "--trust",
+        "--help",
+    ),
     "evaluate": ("--split", "--checkpoint", "--json", "--trust", "--help"),
     "predict": ("--input", "--output", "--checkpoint", "--json", "--trust", "--help"),
     "sample": (
@@ -101,12 +105,14 @@ def completions(words: Sequence[str]) -> list[str]:
         verb, before = f"{verb} {before[1]}", before[1:]
     if before[-1] in _VALUES:
         return _starting(word, _VALUES[before[-1]])
-    if before[-1] in ("--config-dir", "--input", "--output", "--tokenizer", "--prompt-file"):
-        return _paths(word, directories=before[-1] == "--config-dir")
+    if before[-1] in ("--config-dir", "--input", "--output", "--tokenizer", "--prompt-file", "--logs"):
+        return _paths(word, directories=before[-1] in ("--config-dir", "--logs"))
     if word.startswith("-"):
         return _starting(word, OPTIONS.get(verb, ()))
-    if verb == "fit":
+    if verb == "fit" or (verb == "launch" and "fit" in before):
         return _overrides(word, before)
+    if verb == "launch":
+        return _starting(word, ["fit"])
     if verb == "data inspect":
         return _of_data(word, before)
     if verb == "data tokenize":

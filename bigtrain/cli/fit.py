@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,12 @@ from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
+from bigtrain.parallel import cluster, distributed
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from bigtrain.data.spec import Dataset
     from bigtrain.tracking.console import Console
     from bigtrain.train.prepare import Prepared
 
@@ -35,30 +39,29 @@ def run(
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
-    path = Path(checked.run.run_dir).expanduser()
-    existing = RunDirectory(path) if RunDirectory.exists(path) else None
+    peers = distributed.current() if cfg else distributed.start(checked.run.distributed)
+    path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
+    there = peers.shared("existing", lambda: _existing(path, new=not (cfg or dry_run)))
+    existing = RunDirectory(path) if there else None
     if existing is not None:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
-        sys.stdout.write(to_yaml(composed.written))
+        if cluster.rank(overrides, os.environ) == 0:
+            sys.stdout.write(to_yaml(composed.written))
         return
-    if existing is None and not dry_run:
-        RunDirectory.check_new(path)
     _check_loggers(checked, trusted)
 
-    from bigtrain.data.load import load_data
-
-    dataset = load_data(checked, trusted)
+    dataset = _loaded(checked, trusted)
 
     from bigtrain.cli import report
     from bigtrain.tracking.console import Console
     from bigtrain.train.prepare import converter, prepare
 
-    console, again = Console(), flags(config_dir, trust)
+    console, again = Console(quiet=not peers.leader), flags(config_dir, trust)
     if existing is not None and not dry_run:
         steps = converter(checked.run, len(dataset.splits["train"]))[0].steps
-        patience = checked.run.early_stopping.patience
-        if _finished(existing, steps, patience, console, again, as_json=as_json):
+        waits = checked.run.early_stopping.patience
+        if peers.shared("finished", partial(_finished, existing, steps, waits, console, again, as_json=as_json)):
             return
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
@@ -68,13 +71,44 @@ def run(
         directory = existing
     else:
         named = any(text.startswith("run_dir=") for text in overrides)
-        directory = RunDirectory.create(path, to_yaml(composed.written), composed.overrides, numbered=not named)
+        parts = (path, to_yaml(composed.written), kept(composed.overrides))
+        make = partial(RunDirectory.create, *parts, numbered=not named)
+        directory = RunDirectory(Path(peers.shared("directory", lambda: str(make().path))))
     console.table(report.summary(ready, checked, directory.path if directory else path))
     if dry_run or directory is None:
-        report.dry_run(ready, as_json=as_json)
+        if peers.leader:
+            report.dry_run(ready, as_json=as_json)
         return
-    directory.keep(to_yaml(composed.written), composed.overrides)
+    directory.keep(to_yaml(composed.written), kept(composed.overrides))
+    directory.check_seen()
     _train(ready, checked, trusted, directory, console, clock, again, as_json=as_json)
+
+
+def _existing(path: Path, *, new: bool) -> bool:
+    """Whether a run is there to be continued; where a new one is to be made, that must be possible."""
+    if RunDirectory.exists(path):
+        return True
+    if new:
+        RunDirectory.check_new(path)
+    return False
+
+
+def _loaded(checked: Checked, trusted: Trust) -> Dataset:
+    """The data; where it may have to be fetched from the web, process 0 does that before the others look."""
+    from bigtrain.data.load import load_data
+
+    peers, fetches = distributed.current(), "url" in checked.nodes["data"].callee.parameters
+    if fetches and not peers.leader:
+        peers.barrier("fetched")
+    dataset = load_data(checked, trusted)
+    if fetches and peers.leader:
+        peers.barrier("fetched")
+    return dataset
+
+
+def kept(overrides: Sequence[str]) -> list[str]:
+    """What the run directory keeps of what was typed: not which of several processes this was."""
+    return [text for text in overrides if not _key(text).startswith("distributed.")]
 
 
 def flags(config_dir: Path | None, trust: Sequence[str]) -> str:
@@ -89,7 +123,7 @@ def understood(
     """The composed and checked config; without JAX."""
     composed = compose(overrides, config_dir)
     plugins = composed.resolved.get("plugins") or ()
-    if isinstance(plugins, str) or not all(isinstance(name, str) for name in plugins):
+    if not isinstance(plugins, (list, tuple)) or not all(isinstance(name, str) for name in plugins):
         raise ConfigError("plugins", f"{plugins!r} is not allowed", allowed="a list of package names, e.g. [mypkg]")
     trusted = Trust.of(trust, plugins)
     return composed, check(composed.resolved, trusted), trusted
@@ -104,7 +138,9 @@ def continued(
     from a stranger, and which code may run is decided at the keyboard.
     """
     typed = {_key(text) for text in overrides}
-    before = [text for text in existing.overrides() if _key(text) not in {*typed, *_NOT_TAKEN_OVER}]
+    before = [text for text in kept(existing.overrides()) if _key(text) not in {*typed, *_NOT_TAKEN_OVER}]
+    if "mesh" in typed:  # the sizes that were typed belong to the mesh before; how many devices there are does not
+        before = [text for text in before if not _key(text).startswith("mesh.") or _key(text) == "mesh.simulate"]
     for text in before:
         if "${" in text:
             hint = f"type it again: {_key(text)}=…"
@@ -182,4 +218,5 @@ def _train(
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
         console.say(f"  bigtrain fit run_dir={directory.path}{again}")
         raise SystemExit(128 + stopped.signal_number) from None
-    report.result(result, as_json=as_json, again=again)
+    if distributed.current().leader:
+        report.result(result, as_json=as_json, again=again)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigtrain.parallel import distributed
+
 if TYPE_CHECKING:
     from bigtrain.config.check import Checked
     from bigtrain.train.prepare import Prepared
@@ -36,6 +38,9 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
         ("compiled", _compiled(ready)),
         ("run", str(path)),
     ]
+    peers = distributed.current()
+    if isinstance(peers, distributed.Peers):
+        rows.insert(8, ("processes", f"{peers.count} ({peers.source})"))
     if (sharding := _sharding(ready)) is not None:
         rows.insert(8, ("sharding", sharding))
     if checked.augment:

@@ -6,7 +6,8 @@
     │   └── DataError    a file or an array that can't be used, named by its path
     └── RunError         exit 1: the run started and could not go on (diverged, disk full); what was saved is intact
 
-Interrupts end with 128 + the signal's number, as shells expect: 130 for SIGINT, 143 for SIGTERM.
+Interrupts end with 128 + the signal's number, as shells expect: 130 for SIGINT, 143 for SIGTERM, 138 for
+SIGUSR1. Of several processes all end with the same code; where one is lost, the others end with 1.
 """
 
 from __future__ import annotations

@@ -27,7 +27,12 @@ COMPONENTS = ("model", "data", "task", "optimizer", "schedule")
 TABLES = {"loggers": "logger", "augment": "augment"}
 """Spine keys that hold several components by name, and the config group that each of them is chosen from."""
 
-NESTED = {"mesh": "MeshConfig", "checkpoint": "CheckpointConfig", "early_stopping": "EarlyStoppingConfig"}
+NESTED = {
+    "mesh": "MeshConfig",
+    "distributed": "DistributedConfig",
+    "checkpoint": "CheckpointConfig",
+    "early_stopping": "EarlyStoppingConfig",
+}
 """Spine keys that hold a table of their own, and the class that types it."""
 
 
@@ -69,11 +74,12 @@ class MeshConfig:
     """The devices, as a table of axis sizes, and which dimension of an array is split over which axis.
 
     Args:
-        data: devices that share the batch; -1 is all there are, auto is one on a CPU and all elsewhere.
+        data: devices that share the batch; -1 is all there are, auto is one on a CPU and all elsewhere,
+            or where there are several processes.
         fsdp: devices that share the batch, and the parameters as well; -1 is what the other axes leave.
         sequence: devices that share the steps of a sequence; -1 as above.
         tensor: devices that share the computations of a layer; -1 as above.
-        simulate: pretend that the CPU is this many devices (to try a mesh without the hardware).
+        simulate: pretend that the CPU of each process is this many devices (to try a mesh without the hardware).
         slow: axes that cross the slow network between nodes or slices; the others stay within one.
         rules: dimension name -> mesh axis, or a list of axes; a dimension without a rule is replicated. `parameters`
             stands for the largest dimension of each parameter that no other rule splits, `optimizer` for that of the
@@ -97,6 +103,25 @@ class MeshConfig:
 
 
 @dataclass(frozen=True)
+class DistributedConfig:
+    """The processes of a run; Slurm, Open MPI, Kubernetes, Cloud TPU and `bigtrain launch` fill this in by themselves.
+
+    Args:
+        coordinator: HOST:PORT at which process 0 listens and the others find it.
+        num_processes: how many processes there are; 1 is a run by itself, whatever the cluster says.
+        process_id: which of them this one is, from 0.
+        start_timeout: seconds that processes wait for each other when they start.
+        lost_after: seconds without a sign of life after which a process counts as lost, and the others end.
+    """
+
+    coordinator: str | None = None
+    num_processes: PositiveInt | None = None
+    process_id: NonNegativeInt | None = None
+    start_timeout: PositiveInt = 300
+    lost_after: PositiveInt = 15
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A run, from the seed to the loggers.
 
@@ -110,6 +135,7 @@ class RunConfig:
         augment: what is done to each batch in training, by name and in this order (`bigtrain configs augment`);
             `augment=[flip,crop]` chooses.
         mesh: the devices (`bigtrain configs mesh`).
+        distributed: the processes, where nothing else says how many there are.
         seed: fixes initialisation, data order and every random number of training.
         steps: how long to train.
         batch_size: examples an optimizer step, over all devices.
@@ -144,6 +170,7 @@ class RunConfig:
     loggers: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     seed: NonNegativeInt = 0
     steps: Steps = 2000
     batch_size: PositiveInt = 64

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -22,6 +23,7 @@ from bigtrain.data.memory import aligned
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Source, Spec
 from bigtrain.data.workers import batches
+from bigtrain.parallel.arrays import Share, put
 from bigtrain.parallel.rules import Rules
 
 Item = TypeVar("Item")
@@ -99,7 +101,7 @@ class Resident:
     def of(cls, source: Source, order: Order, rules: Rules, capacity: int) -> Resident:
         """Puts a source on the devices."""
         arrays = gathered(source)
-        return cls({name: jax.device_put(a, rules.sharding()) for name, a in arrays.items()}, order, rules, capacity)
+        return cls({name: put(a, rules.sharding()) for name, a in arrays.items()}, order, rules, capacity)
 
     def abstract(self) -> Feed:
         """See `Placement`."""
@@ -114,12 +116,15 @@ class Resident:
         for dispatch in dispatches:
             indices = np.zeros((self.capacity, self.order.batch_size), np.int32)
             indices[: dispatch.number] = self.order.batches(dispatch.step, dispatch.number)
-            yield dispatch, (self.arrays, jax.device_put(indices, sharding))
+            yield dispatch, (self.arrays, put(indices, sharding))
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Batches gathered on the host by a thread, or by worker processes, that work ahead while the device computes."""
+    """Batches gathered on the host by a thread, or by worker processes, that work ahead while the device computes.
+
+    Of several processes of a run, each gathers the rows that its own devices take.
+    """
 
     source: Source
     spec: Spec
@@ -130,11 +135,16 @@ class Streamed:
 
     def abstract(self) -> Feed:
         """See `Placement`."""
-        lead = (self.capacity, self.order.batch_size)
+        lead, sharding = (self.capacity, self.order.batch_size), self.rules.sharding((None, "batch"))
         return {
-            name: jax.ShapeDtypeStruct((*lead, *field.shape), field.dtype, sharding=self._sharding(field))
+            name: jax.ShapeDtypeStruct((*lead, *field.shape), field.dtype, sharding=sharding)
             for name, field in self.spec.fields.items()
         }
+
+    @cached_property
+    def share(self) -> Share:
+        """What this process reads of each batch."""
+        return Share.of(self.rules.sharding((None, "batch")), self.order.batch_size)
 
     def feeds(self, dispatches: Iterable[Dispatch]) -> Iterator[tuple[Dispatch, Feed]]:
         """See `Placement`."""
@@ -148,7 +158,8 @@ class Streamed:
             reading: Generator[dict[str, np.ndarray]] | None = None
             for dispatch in dispatches:
                 if reading is None:
-                    reading = batches(self.source, self.order, start=dispatch.step, workers=self.workers)
+                    part = {} if self.share.rows is None else {"rows": self.share.rows}
+                    reading = batches(self.source, self.order, start=dispatch.step, workers=self.workers, **part)
                     closing.callback(reading.close)
                 found = [next(reading) for _ in range(dispatch.number)]
                 rows = {name: np.concatenate([batch[name] for batch in found]) for name in self.spec.fields}
@@ -156,14 +167,11 @@ class Streamed:
 
     def gathered(self, dispatch: Dispatch) -> Feed:
         """The feed of one dispatch: its batches gathered in one go, and room for the rest."""
-        chosen = self.source[self.order.batches(dispatch.step, dispatch.number).reshape(-1)]
+        chosen = self.source[self.share.take(self.order.batches(dispatch.step, dispatch.number)).reshape(-1)]
         return self._put(chosen, dispatch.number)
 
     def _put(self, rows: Mapping[str, np.ndarray], number: int) -> Feed:
-        return put_chunk(rows, self.spec, number, self.capacity, self.order.batch_size, self._sharding)
-
-    def _sharding(self, field: Field) -> jax.sharding.Sharding:
-        return self.rules.sharding((None, "batch"))
+        return put_chunk(rows, self.spec, number, self.capacity, self.share)
 
 
 def gathered(source: Source) -> dict[str, np.ndarray]:
@@ -183,18 +191,17 @@ def gathered(source: Source) -> dict[str, np.ndarray]:
 
 
 def put_chunk(
-    rows: Mapping[str, np.ndarray], spec: Spec, number: int, capacity: int, batch_size: int,
-    sharding: Callable[[Field], jax.sharding.Sharding],
-) -> dict[str, jax.Array]:  # fmt: skip
-    """Rows [number * B, …] as device arrays [capacity, B, …], zero beyond `number`.
+    rows: Mapping[str, np.ndarray], spec: Spec, number: int, capacity: int, share: Share
+) -> dict[str, jax.Array]:
+    """This process's rows [number * len(share), …] as device arrays [capacity, B, …], zero beyond `number`.
 
     The host array is always a fresh one: on the CPU the device may use its memory without a copy.
     """
     feed = {}
     for name, field in spec.fields.items():
-        chunk = np.zeros((capacity, batch_size, *field.shape), field.dtype)
-        chunk[:number] = rows[name].reshape(number, batch_size, *field.shape)
-        feed[name] = jax.device_put(chunk, sharding(field))
+        chunk = np.zeros((capacity, len(share), *field.shape), field.dtype)
+        chunk[:number] = rows[name].reshape(number, len(share), *field.shape)
+        feed[name] = share.put(chunk)
     return feed
 
 
@@ -255,9 +262,12 @@ def choose(
         capacity: steps a dispatch; None chooses.
         workers: processes that gather streamed batches; 0 is a thread of this one.
     """
-    size, room = len(source) * spec.example_bytes, resident_bytes(rules.mesh.devices.flat[0])
-    resident = placement == "resident" or (placement == "auto" and size <= room)
+    device = next(iter(rules.mesh.local_devices), rules.mesh.devices.flat[0])  # a plan's are all elsewhere
+    size, room = len(source) * spec.example_bytes, resident_bytes(device)
+    several = jax.process_count() > 1
+    resident = placement == "resident" or (placement == "auto" and size <= room and not several)
     reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
+    reason = "auto: each process reads its share" if several else reason
     reason = reason if placement == "auto" else f"placement={placement}"
     if workers:
         reason += "; data_workers are not needed" if resident else f"; {workers} worker process" + "es" * (workers > 1)

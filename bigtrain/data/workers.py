@@ -47,36 +47,26 @@ class Batches:
     Args:
         source: the examples.
         order: which of them each step reads.
-        process: which process of the run this is.
-        processes: how many there are; each reads an equal, contiguous part of every batch.
+        rows: the places in each batch that are read, where other processes of the run read the others.
     """
 
     source: Source
     order: Order
-    process: int = 0
-    processes: int = 1
-
-    def __post_init__(self) -> None:
-        if self.order.batch_size % self.processes or not 0 <= self.process < self.processes:
-            raise ValueError(f"part {self.process} of {self.processes} of a batch of {self.order.batch_size}")
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return STEPS
 
     def __getitem__(self, step: int) -> Packed:
         try:
-            return Packed(self.source[self.rows(int(step))])
+            indices = self.order.batches(int(step), 1)[0]
+            return Packed(self.source[indices if self.rows is None else indices[self.rows]])
         except InputError as error:  # as text: an exception with arguments of its own can't be sent
             return Packed({}, str(error))
 
-    def rows(self, step: int) -> np.ndarray:
-        """The examples that this process reads for a step."""
-        size = self.order.batch_size // self.processes
-        return self.order.batches(step, 1)[0, self.process * size : (self.process + 1) * size]
-
 
 def batches(
-    source: Source, order: Order, *, start: int, workers: int, process: int = 0, processes: int = 1
+    source: Source, order: Order, *, start: int, workers: int, rows: np.ndarray | None = None
 ) -> Generator[Batch]:
     """The batches of the steps from `start` on, without end, each gathered by one of `workers` processes.
 
@@ -91,7 +81,7 @@ def batches(
 
     if not flags.FLAGS.is_parsed():  # Grain reads its flags in the workers, and outside of absl nobody parses them
         flags.FLAGS.mark_as_parsed()
-    steps = grain.MapDataset.source(Batches(source, order, process, processes)).slice(slice(start, None))
+    steps = grain.MapDataset.source(Batches(source, order, rows)).slice(slice(start, None))
     reading = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
     iterator = iter(reading.mp_prefetch(options, worker_init_fn=_begin))

@@ -25,8 +25,8 @@ def simulate(cfg: MeshConfig) -> None:
         return
     with contextlib.suppress(RuntimeError):  # devices exist already: fine if they are as many as asked for
         jax.config.update("jax_num_cpu_devices", cfg.simulate)
-    if len(jax.devices("cpu")) != cfg.simulate:
-        problem = f"{cfg.simulate} simulated devices were asked for, but JAX runs with {len(jax.devices('cpu'))}"
+    if (number := len(jax.local_devices(backend="cpu"))) != cfg.simulate:
+        problem = f"{cfg.simulate} simulated devices were asked for, but JAX runs with {number}"
         raise ConfigError("mesh.simulate", problem, hint="start a fresh process")
     jax.config.update("jax_default_device", None)
     jax.config.update("jax_platforms", "cpu")
@@ -43,18 +43,24 @@ def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         ConfigError: when there are too few devices, or some that no axis takes.
     """
     found = list(jax.devices() if devices is None else devices)
-    shape = sizes(cfg, len(found), found[0].platform)
+    processes = {device.process_index for device in found}
+    shape = sizes(cfg, len(found), found[0].platform, several=len(processes) > 1)
     kept = {axis: size for axis, size in shape.items() if size > 1 or axis == "data"}
-    grid = arranged(found[: math.prod(kept.values())], kept, cfg.slow)
+    used = found[: math.prod(kept.values())]
+    if devices is None and (left := processes - {device.process_index for device in used}):
+        problem = f"{len(used)} of {len(found)} devices leave nothing to do for process {min(left)}"
+        hint = "let an axis take the rest: mesh.data=-1"
+        raise ConfigError(f"mesh.{max(AXES, key=lambda axis: shape[axis])}", problem, hint=hint)
+    grid = arranged(used, kept, cfg.slow)
     return Mesh(grid, tuple(kept), axis_types=(AxisType.Auto,) * len(kept))
 
 
-def sizes(cfg: MeshConfig, number: int, platform: str) -> dict[str, int]:
-    """The size of each axis over `number` devices."""
+def sizes(cfg: MeshConfig, number: int, platform: str, *, several: bool = False) -> dict[str, int]:
+    """The size of each axis over `number` devices, of several processes or one."""
     wanted = {axis: getattr(cfg, axis) for axis in AXES}
     if wanted["data"] == "auto":
         others = any(wanted[axis] != 1 for axis in AXES[1:])
-        wanted["data"] = 1 if others or (platform == "cpu" and cfg.simulate is None) else -1
+        wanted["data"] = 1 if others or (platform == "cpu" and cfg.simulate is None and not several) else -1
     rest = [axis for axis, size in wanted.items() if size == -1]
     if len(rest) > 1:
         raise ConfigError(f"mesh.{rest[1]}", f"-1 is what is left, and mesh.{rest[0]} takes that", allowed="a number")

@@ -17,7 +17,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +27,20 @@ from typing import Any
 
 import yaml
 
-from bigtrain.config.errors import InputError, nearest
+from bigtrain.config.errors import InputError, RunError, nearest
+from bigtrain.parallel import distributed
 
 EXTENDABLE = (
     "steps", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers", "steps_per_dispatch",
     "profile", "profile_from", "profile_steps", "compilation_cache", "checkpoint", "early_stopping", "loggers",
-    "plugins", "mesh",
+    "plugins", "mesh", "distributed",
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
-_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial")
-"""All that is in a folder whose run was killed before its config was written."""
+_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
+"""All that is in a folder whose run was killed before its config was written, or that `bigtrain launch` has made."""
+
+SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,24 @@ class RunDirectory:
             overrides: what was typed.
             numbered: take the next free name (`…-2`) if the folder is there: two runs may start in the same second.
         """
+        run = cls(cls.claimed(path, numbered=numbered))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            run = cls(_claimed(path) if numbered else path)
-            cls.check_new(run.path)
-            run.path.mkdir(exist_ok=True, mode=0o700)
             run.keep(config_yaml, overrides)
         except OSError as error:
             raise _unwritable(path, error.strerror or str(error)) from error
         return run
+
+    @classmethod
+    def claimed(cls, path: Path, *, numbered: bool) -> Path:
+        """An empty folder for a new run; see `create`."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path = _claimed(path) if numbered else path
+            cls.check_new(path)
+            path.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _unwritable(path, error.strerror or str(error)) from error
+        return path
 
     def keep(self, config_yaml: str, overrides: Sequence[str]) -> None:
         """Writes down what the run is now; the config last, since with it the folder is a run."""
@@ -106,6 +120,17 @@ class RunDirectory:
             hint = "bigtrain fit makes one; it prints the path as 'run'"
         raise InputError(f"{str(path)!r} is no run directory: {problem}\n  {hint}")
 
+    def check_seen(self) -> None:
+        """Of several processes, each looks whether it sees what process 0 has written: they have to share the disk."""
+        distributed.current().barrier("directory")
+        until = time.monotonic() + SEEN_SECONDS
+        while not self.exists(self.path):
+            if time.monotonic() > until:
+                where = f"process {distributed.current().index} ({socket.gethostname()})"
+                hint = "checkpoints are written by all: choose a run_dir on a disk that the hosts share"
+                raise RunError(f"run_dir: {where} does not see {str(self.path)!r}, which process 0 has made\n  {hint}")
+            time.sleep(0.2)
+
     @staticmethod
     def exists(path: Path) -> bool:
         """Whether the folder holds a run."""
@@ -115,6 +140,10 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """Where the training states are."""
         return self.path / "checkpoints"
+
+    def saved(self) -> list[int]:
+        """Steps with a complete checkpoint, ascending."""
+        return saved_steps(self.checkpoints)
 
     def config(self) -> dict[str, Any]:
         """The config that the run was started with, as data: nothing in it is expanded."""
@@ -146,7 +175,9 @@ class RunDirectory:
             raise InputError(f"{self.path / name}: can't be read: {error}") from error
 
     def write(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all."""
+        """Writes a file whole or not at all; of several processes, process 0 does."""
+        if not distributed.current().leader:
+            return
         partial = self.path / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, self.path / name)
@@ -170,6 +201,14 @@ def _claimed(path: Path) -> Path:
         except FileExistsError:
             continue
     raise AssertionError("itertools.count ends")
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The complete checkpoints in a folder of them, ascending; `bigtrain.checkpoint` says what makes one."""
+    if not folder.is_dir():
+        return []
+    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()]
+    return sorted(int(name) for name in names if (folder / f"{name}.json").is_file())
 
 
 def _unwritable(path: Path, reason: str) -> InputError:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bigtrain.data.placement import CHUNK_BYTES, Feed, ahead, put_chunk
 from bigtrain.data.spec import Source, Spec
+from bigtrain.parallel.arrays import Share
 from bigtrain.parallel.rules import Rules
 from bigtrain.train.program import Program
 from bigtrain.train.state import TrainState
@@ -49,7 +50,7 @@ class Batching:
 
     def chunks(self, source: Source) -> Iterator[Chunk]:
         """The whole source in order."""
-        sharding = self.rules.sharding((None, "batch"))
+        share = Share.of(self.rules.sharding((None, "batch")), self.batch_size)
         rows = self.capacity * self.batch_size
         for first in range(0, len(source), rows):
             indices = np.arange(first, min(first + rows, len(source)))
@@ -57,8 +58,9 @@ class Batching:
             padded = np.concatenate([indices, np.full(number * self.batch_size - len(indices), indices[-1])])
             weights = np.zeros((self.capacity, self.batch_size), np.float32)
             weights.reshape(-1)[: len(indices)] = 1.0
-            feed = put_chunk(source[padded], self.spec, number, self.capacity, self.batch_size, lambda _: sharding)
-            yield feed, jax.device_put(weights, sharding), number
+            own = share.take(padded.reshape(number, self.batch_size)).reshape(-1)
+            feed = put_chunk(source[own], self.spec, number, self.capacity, share)
+            yield feed, share.put(share.take(weights)), number
 
 
 class Scorer:

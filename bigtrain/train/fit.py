@@ -15,6 +15,7 @@ from bigtrain.config.build import build
 from bigtrain.config.check import Checked
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
+from bigtrain.parallel import distributed
 from bigtrain.parallel.peak import peak
 from bigtrain.run import environment, pictures
 from bigtrain.run.clock import Clock
@@ -28,7 +29,7 @@ from bigtrain.train.corpus import Writer, installed, writes
 from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.loop import train
-from bigtrain.train.pace import Pace
+from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
@@ -52,13 +53,16 @@ def fit(
     ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console, clock: Clock
 ) -> dict[str, Any]:
     """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is."""
+    peers = distributed.current()
+    peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
     numbers = ready.program.numbers(ready.values)
     checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
+    peers.remember(lambda: resumable(checkpoints))
     start = begin(ready, checkpoints, numbers)
     directory.write("environment.json", json.dumps(environment.describe(), indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
-        requested = closing.enter_context(interrupt.requests())
+        requested = closing.enter_context(interrupt.requests(start.step))
         loggers = open_loggers(checked, trusted, directory, start.step, closing)
         closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
@@ -67,27 +71,40 @@ def fit(
         parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock)
         if ready.lengths.profile:
             span = (ready.lengths.profile, start.step, ready.lengths.steps)
-            tracing = Profile.of(*span, directory.path / "profile", clock, console.say)
+            tracing = Profile.of(*span, directory.path / "profile", clock, console.say, traces=peers.leader)
             if tracing is not None:
                 parts.append(tracing)
                 closing.callback(tracing.close)
         console.begin(start.step, ready.lengths.steps)
         on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
-        pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
+        pace: Pace | AgreedPace = Pace(
+            ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu
+        )
+        if peers.count > 1 and not pace.fixed:
+            pace = AgreedPace(pace, peers.shared)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
         ended = decided and (directory.result() or {}).get("steps") != start.step
         position = {"start": start.step, "steps": start.step if ended else ready.lengths.steps}
         with clock.part("step"):
             state = train(
-                ready.program, ready.placement, parts, start.state, numbers, pace=pace, clock=clock, **position
-            )
+                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=pace, clock=clock,
+                **position,
+            )  # fmt: skip
         with clock.part("logging"):
             closing.close()
-            pictures.curves(directory.path / "curves.png", history.lines)
+            if peers.leader:
+                pictures.curves(directory.path / "curves.png", history.lines)
     result = finish(ready, state, numbers, checkpoints, directory, clock, start.step)
     for note in result.get("notes", ()):
         console.say(f"note: {note}", style="yellow")
     return result
+
+
+def resumable(checkpoints: Checkpoints) -> str:
+    """What a run that ends here has kept."""
+    steps = checkpoints.complete()
+    kept = f"checkpoints up to step {steps[-1]:,} are complete" if steps else "no checkpoint was complete yet"
+    return f"{kept}; type the same command again to go on"
 
 
 def saved(checkpoints: Checkpoints, clock: Clock) -> None:
@@ -99,8 +116,13 @@ def saved(checkpoints: Checkpoints, clock: Clock) -> None:
 def open_loggers(
     checked: Checked, trusted: Trust, directory: RunDirectory, step: int, closing: ExitStack
 ) -> list[Logger]:
-    """The run's loggers, each closed with `closing`; one that continues a run is told from which step."""
+    """The run's loggers, each closed with `closing`; one that continues a run is told from which step.
+
+    Of several processes, process 0 has them all.
+    """
     loggers: list[Logger] = []
+    if not distributed.current().leader:
+        return loggers
     for node in checked.loggers.values():
         loggers.append(build(node, trusted, directory=directory.path, resumed=step or None))
         closing.callback(loggers[-1].close)
@@ -158,7 +180,8 @@ def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowTex
     if not isinstance(task, Generative) or not (spec.vocabulary or pictures.drawable(spec.inputs.shape)):
         return None
     fields = {field: ready.values[f"model.{field}"] for field in ready.program.recipe.fields}
-    drawing = Drawing(made, ready.program.recipe, task, fields, ready.run.seed)
+    whole = ready.rules.sharding() if distributed.current().count > 1 else None
+    drawing = Drawing(made, ready.program.recipe, task, fields, ready.run.seed, whole)
     folder = directory.path / "samples"
     return ShowText(drawing, folder, console.say) if spec.vocabulary else ShowImages(drawing, ready.dataset, folder)
 
@@ -233,7 +256,7 @@ def speed(ready: Prepared, clock: Clock, steps: int) -> dict[str, Any] | None:
     """
     spent = clock.spent()
     seconds = spent.get("step", 0.0) + spent.get("data wait", 0.0)
-    if steps < 1 or seconds <= 0:
+    if steps < 1 or seconds <= 0 or not distributed.current().leader:
         return None
     rate, run = ready.program.flops * steps / seconds, ready.run
     found: dict[str, Any] = {

@@ -1,4 +1,7 @@
-"""Signals: the first asks the run to save and end, the second ends it at once."""
+"""Signals: the first asks the run to save and end, the second ends it at once.
+
+One to any of several processes ends them all, each after the same step.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from bigtrain.parallel import distributed
+from bigtrain.parallel.agreement import Agreement, Gated
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""SIGUSR1 is what Slurm is usually told to send some time before a job's limit."""
 
 
 class Requests:
@@ -28,11 +35,48 @@ class Requests:
             os._exit(128 + number)
         self.received = number
 
+    def gated(self, placement: Any) -> Any:
+        """A placement that gives out only what the run will still do; a process by itself decides that at each step."""
+        return placement
+
+
+class CommonRequests(Requests):
+    """The same for one of several processes: the signal counts once all have come to the step that they agreed on."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        super().__init__()
+        self.agreement = agreement
+
+    def __call__(self) -> int | None:
+        """The number of the signal, or None."""
+        return self.agreement.reached()
+
+    def handle(self, number: int, frame: Any) -> None:
+        """The signal handler."""
+        super().handle(number, frame)
+        self.agreement.ask(number)
+
+    def gated(self, placement: Any) -> Any:
+        """A placement whose feeds are held back while the processes agree on where to stop."""
+        return Gated(placement, self.agreement.admit)
+
+
+def listener_from(step: int) -> Requests:
+    """What listens for signals in a run that trains from a step on."""
+    peers = distributed.current()
+    if isinstance(peers, distributed.Alone):
+        return Requests()
+    return CommonRequests(Agreement(peers.client, peers.index, peers.count, step))
+
 
 @contextmanager
-def requests() -> Generator[Requests]:
-    """Listens for signals while the block runs; outside the main thread, where Python allows no handler, to none."""
-    listener = Requests()
+def requests(step: int = 0) -> Generator[Requests]:
+    """Listens for signals while the block runs; outside the main thread, where Python allows no handler, to none.
+
+    Args:
+        step: the step at which the run begins.
+    """
+    listener = listener_from(step)
     if threading.current_thread() is not threading.main_thread():
         yield listener
         return

@@ -15,7 +15,7 @@ import jax
 from bigtrain.data.placement import Dispatch, Placement
 from bigtrain.run.clock import Clock
 from bigtrain.train.hooks import Hook
-from bigtrain.train.pace import Pace
+from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.program import Program
 from bigtrain.train.state import TrainState
 
@@ -29,7 +29,7 @@ def train(
     *,
     start: int,
     steps: int,
-    pace: Pace,
+    pace: Pace | AgreedPace,
     clock: Clock,
 ) -> TrainState:
     """Trains from step `start` to step `steps`, or until a hook ends the run, and returns the final state.
@@ -60,7 +60,7 @@ def train(
     return state
 
 
-def dispatches(start: int, steps: int, hooks: Sequence[Hook], pace: Pace) -> Iterator[Dispatch]:
+def dispatches(start: int, steps: int, hooks: Sequence[Hook], pace: Pace | AgreedPace) -> Iterator[Dispatch]:
     """Cuts the steps from `start` to `steps` into dispatches; none runs past a step at which a hook is due."""
     step = start
     while step < steps:

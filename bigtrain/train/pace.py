@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from bigtrain.data.placement import Dispatch
 
+OFTEN = 16  # of the first dispatches every fourth is agreed on, later those whose number is a power of two
 TARGET_SECONDS = 0.1  # a dispatch costs Python about 0.5 ms; ten dispatches a second keep its share under 1%
 LONG_STEPS, LONG_SECONDS = 8, 2.0  # slow steps: their memory is allocated anew by each dispatch, so one takes several
 CLEAR_SECONDS = 0.02  # a step that takes longer is timed well enough by itself
+
+
+class AgreedPace:
+    """The pace of process 0 in all processes of a run: each has a clock of its own, and all cut the run alike.
+
+    The number of each dispatch decides when process 0 is asked, since those of a streamed set are planned ahead by a
+    thread, at another moment in each process.
+
+    Args:
+        own: the pace that this process would keep by itself.
+        shared: what process 0 says, to all.
+    """
+
+    def __init__(self, own: Pace, shared: Callable[[str, Callable[[], int]], int]) -> None:
+        self.own, self.shared = own, shared
+        self._asked, self._steps = 0, 1
+
+    @property
+    def steps(self) -> int:
+        """For the next dispatch; to be asked exactly once for each."""
+        self._asked += 1
+        number = self._asked
+        if number > 1 and (number % 4 == 0 if number <= OFTEN else number & (number - 1) == 0):
+            self._steps = self.shared("pace", lambda: self.own.steps)
+        return self._steps
+
+    def launched(self, dispatch: Dispatch, metrics: Any) -> None:
+        """See `Pace`."""
+        self.own.launched(dispatch, metrics)
+
+    def interrupted(self) -> None:
+        """See `Pace`."""
+        self.own.interrupted()
 
 
 class Pace:

@@ -35,12 +35,14 @@ class Profile:
     folder: Path
     clock: Clock
     say: Callable[[str], None]
+    traces: bool = True  # of several processes, process 0 does
     _tracing: bool = False
 
     @classmethod
     def of(
-        cls, asked: tuple[int, int], start: int, steps: int, folder: Path, clock: Clock, say: Callable[[str], None]
-    ) -> Profile | None:
+        cls, asked: tuple[int, int], start: int, steps: int, folder: Path, clock: Clock, say: Callable[[str], None],
+        *, traces: bool = True,
+    ) -> Profile | None:  # fmt: skip
         """The trace of a run from `start` to `steps`, as near as can be to the (first step, number) asked for.
 
         None where fewer than two steps are left: the trace begins between two steps.
@@ -52,7 +54,7 @@ class Profile:
         first = min(max(asked[0] - 1, start + 1), steps - number)
         if (first + 1, number) != asked:
             say(f"note: the trace holds steps {first + 1:,} to {first + number:,}")
-        return cls(first, first + number, folder, clock, say)
+        return cls(first, first + number, folder, clock, say, traces)
 
     def after(self, step: int) -> int:
         """The step after which the trace begins, and then that with which it ends."""
@@ -66,7 +68,7 @@ class Profile:
         with self.clock.part("step"):
             jax.block_until_ready(state)
         with self.clock.part("profile"):
-            if step == self.first:
+            if step == self.first and self.traces:
                 self._begin()
             else:
                 self.close()

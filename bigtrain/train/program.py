@@ -27,6 +27,7 @@ from bigtrain.data.spec import Spec
 from bigtrain.metrics import Mean
 from bigtrain.models.split import Parts, Recipe, split
 from bigtrain.optim.chain import Chain
+from bigtrain.parallel.arrays import put
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
@@ -181,7 +182,7 @@ class Program:
     def numbers(self, values: Mapping[str, float]) -> dict[str, jax.Array]:
         """The numbers on the devices: once for a run, not once a dispatch."""
         sharding = self.rules.sharding()
-        return {name: jax.device_put(_number(name, value), sharding) for name, value in values.items()}
+        return {name: put(_number(name, value), sharding) for name, value in values.items()}
 
 
 def _number(name: str, value: float) -> np.generic:

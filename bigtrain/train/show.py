@@ -13,6 +13,7 @@ import numpy as np
 from bigtrain.data.placement import prepare
 from bigtrain.data.spec import Dataset, Spec
 from bigtrain.models.split import Parts, Recipe
+from bigtrain.parallel import distributed
 from bigtrain.run import pictures
 from bigtrain.tasks.task import Generative, Task
 from bigtrain.train.corpus import Writer
@@ -34,6 +35,7 @@ class Drawing:
     task: Task
     fields: dict[str, float]  # the model's hyperparameters
     seed: int = 0
+    whole: jax.sharding.NamedSharding | None = None  # where results are needed by a process that holds only a part
 
     def sampler(self, **options: Any) -> Callable[[Parts, jax.Array], Any]:
         """The compiled function (parts, key) -> samples, with the options of the task's `sample`."""
@@ -44,7 +46,7 @@ class Drawing:
             model = self.recipe.merge(Parts(params, rest), self.fields, key, training=False)
             return task.sample(model, self.definition.spec, key, **options)
 
-        compiled = jax.jit(draw)
+        compiled = jax.jit(draw, out_shardings=self.whole)
         return lambda parts, key: compiled(parts.params, parts.rest, key)
 
     def rebuilder(self) -> Callable[[Parts, Any], tuple[jax.Array, jax.Array]]:
@@ -55,7 +57,7 @@ class Drawing:
             model = self.recipe.merge(Parts(params, rest), self.fields, jax.random.key(self.seed), training=False)
             return batch["inputs"], self.task.predict(model, batch)["reconstruction"]
 
-        compiled = jax.jit(rebuild)
+        compiled = jax.jit(rebuild, out_shardings=self.whole)
         return lambda parts, batch: compiled(parts.params, parts.rest, batch)
 
     def key(self, step: int) -> jax.Array:
@@ -80,8 +82,7 @@ class ShowText:
         tokens = np.asarray(self._draw(state.evaluated(), self.drawing.key(step)))[0]
         vocabulary = self.drawing.definition.spec.vocabulary
         text = vocabulary.decode(tokens) if vocabulary else ""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"step-{step:06d}.txt").write_text(text, encoding="utf-8")
+        write(self.folder / f"step-{step:06d}.txt", text)
         shown = "".join(symbol if symbol.isprintable() else "\ufffd" for symbol in " ".join(text.split()))
         self.say(f"  sample: {shown[:LINE]}", style="dim")
 
@@ -109,8 +110,7 @@ class ShowWritten:
         for row, (text, right) in enumerate(zip(found, task.references(examples, spec), strict=True)):
             source = spec.vocabulary.decode(examples["inputs"][row][: examples["lengths"][row]])
             lines.append(f"{source} → {text} " + ("✓" if text in right else f"✗ ({right[0]})"))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"step-{step:06d}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write(self.folder / f"step-{step:06d}.txt", "\n".join(lines) + "\n")
         for line in lines[:WRITTEN]:
             shown = "".join(symbol if symbol.isprintable() else "\ufffd" for symbol in line)
             self.say(f"  {shown if len(shown) <= WIDE else shown[: WIDE - 1] + '…'}", style="dim")
@@ -138,12 +138,21 @@ class ShowImages:
         parts = state.evaluated()
         samples = np.asarray(self._draw(parts, self.drawing.key(step)))
         originals, rebuilt = map(np.asarray, self._rebuild(parts, self._batch))
+        if not distributed.current().leader:
+            return
         rows = [half[at : at + 4] for at in range(0, len(originals), 4) for half in (originals, rebuilt)]
         low, high = value_range(self.drawing.definition.spec, originals)
         left, right = (
             pictures.grid((images - low) / (high - low), columns=4) for images in (samples, np.concatenate(rows))
         )
         pictures.save_png(self.folder / f"step-{step:06d}.png", pictures.beside(left, right))
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text; of several processes, process 0 does."""
+    if distributed.current().leader:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def value_range(spec: Spec, values: np.ndarray) -> tuple[float, float]:

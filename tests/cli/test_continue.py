@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from command import typed
 
 from bigtrain.run.directory import RunDirectory
@@ -36,6 +37,14 @@ def test_a_dry_run_and_the_config_are_those_of_the_run(run: Path) -> None:
     assert "VAE:" in typed("fit run_dir=r --dry-run").err
     assert "bigtrain.models.vae.VAE" in typed("fit run_dir=r --cfg").out
     assert typed("fit run_dir=r model=mlp --dry-run").code == 2
+
+
+def test_another_mesh_does_not_get_the_sizes_of_the_one_before(workdir: Path) -> None:
+    mesh = "mesh=fsdp_tensor mesh.tensor=2 mesh.simulate=8"
+    assert typed(f"fit steps=2 batch_size=16 logger=jsonl run_dir=m {mesh}").code == 0
+    same, other = (yaml.safe_load(typed(f"fit run_dir=m {more} --cfg").out)["mesh"] for more in ("", "mesh=data"))
+    assert (same["fsdp"], same["tensor"], same["simulate"]) == (-1, 2, 8)
+    assert (other["data"], other["fsdp"], other["tensor"], other["simulate"]) == (-1, 1, 1, 8)
 
 
 def test_fewer_steps_than_done_are_refused(run: Path) -> None:

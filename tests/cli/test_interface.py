@@ -20,6 +20,10 @@ HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "numpy", "scipy", "matplotli
 
 INTERFACE = {
     "fit": ["--cfg", "--config-dir", "--dry-run", "--json", "--trust", "overrides"],
+    "launch": [
+        "--cfg", "--config-dir", "--devices-per-process", "--dry-run", "--json", "--logs", "--processes", "--trust",
+        "-n", "overrides", "verb",
+    ],
     "evaluate": ["--checkpoint", "--json", "--split", "--trust", "overrides", "run"],
     "predict": ["--checkpoint", "--input", "--json", "--output", "--trust", "run"],
     "sample": [

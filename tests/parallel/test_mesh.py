@@ -5,7 +5,7 @@ import pytest
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.schema import MeshConfig
-from bigtrain.parallel.mesh import make, simulate
+from bigtrain.parallel.mesh import make, simulate, sizes
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,8 @@ def test_simulating_as_many_devices_as_there_are_is_fine_and_another_number_is_r
     assert str(caught.value) == (
         "mesh.simulate: 4 simulated devices were asked for, but JAX runs with 8\n  start a fresh process"
     )
+
+
+def test_auto_takes_the_devices_of_several_processes_on_a_cpu_too():
+    assert sizes(MeshConfig(), 4, "cpu", several=True)["data"] == 4
+    assert sizes(MeshConfig(), 4, "cpu")["data"] == 1

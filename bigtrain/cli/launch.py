@@ -1,0 +1,236 @@
+"""`bigtrain launch`: several processes of one run on this host."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.parallel import cluster
+from bigtrain.run.directory import RunDirectory
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+AGREED = tuple(128 + number for number in FORWARDED)
+"""Exit codes of processes that were interrupted, and have saved together."""
+
+POLL_SECONDS = 0.05
+GRACE_SECONDS = 4.0  # for the others to end by themselves after one has failed, and say what they know
+SAVING_SECONDS = 120.0  # the same after an interrupt: all of them save
+KILL_SECONDS = 3.0  # between SIGTERM and SIGKILL
+TAIL = 12  # lines of the log of a process that failed
+
+
+@dataclass
+class Worker:
+    """One of the processes."""
+
+    rank: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    readers: list[threading.Thread] = field(default_factory=list)
+
+    def code(self) -> int | None:
+        """Its exit code as a shell has it; None while it runs."""
+        found = self.process.poll()
+        return found if found is None or found >= 0 else 128 - found
+
+
+def run(
+    verb: str, overrides: Sequence[str], options: Sequence[str], *, number: int, devices: int | None, logs: Path | None,
+    config_dir: Path | None, trust: Sequence[str],
+) -> int:  # fmt: skip
+    """Starts `bigtrain fit` so many times, and returns the exit code of the first process that fails, or 0.
+
+    Args:
+        verb: has to be `fit`.
+        overrides: for each process.
+        options: of fit, for each process.
+        number: how many.
+        devices: simulated devices of each process; None leaves it to the config.
+        logs: the folder of the logs; None is `logs` in the run directory.
+        config_dir: as of fit.
+        trust: as of fit.
+    """
+    if verb != "fit":
+        hint = f"bigtrain launch -n {number} fit {verb} …" if "=" in verb else "bigtrain launch -n 4 fit …"
+        raise ConfigError("launch", f"can't start {verb!r}", allowed="fit", hint=hint)
+    given = [*overrides, *([f"mesh.simulate={devices}"] if devices is not None else [])]
+    looks = "--cfg" in options or "--dry-run" in options  # and writes nothing
+    path = _run_dir(given, config_dir, trust, new=not looks)
+    folder = logs or (None if looks else path / "logs")
+    if not looks:
+        given = [text for text in given if not text.startswith("run_dir=")] + [f"run_dir={path}"]
+    fresh = folder is not None and not folder.exists()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    job = Job(number, path)
+    with job.forwarding():
+        job.start([sys.executable, "-m", "bigtrain", "fit", *given, *options], folder)
+        code = job.wait()
+    if code == InputError.exit_code and fresh and folder is not None and not RunDirectory.exists(path):
+        shutil.rmtree(folder)  # nothing was started, so nothing is left
+        with contextlib.suppress(OSError):
+            path.rmdir()
+    return code
+
+
+def _run_dir(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[str], *, new: bool) -> Path:
+    """The run directory, after the check that every process would make: a mistake is told before any is started."""
+    from bigtrain.cli.fit import continued, understood
+
+    for text in overrides:
+        if text.startswith("distributed.") and not text.startswith(("distributed.lost_after", "distributed.start_")):
+            raise ConfigError(text.split("=")[0], "is filled in by bigtrain launch and can't be set")
+    _, checked, _ = understood(overrides, config_dir, trust)
+    path = Path(checked.run.run_dir).expanduser()
+    if RunDirectory.exists(path):
+        continued(RunDirectory(path), overrides, config_dir, trust)
+    elif new:
+        named = any(text.startswith("run_dir=") for text in overrides)
+        return RunDirectory.claimed(path, numbered=not named)
+    return path
+
+
+class Job:
+    """The processes together.
+
+    Args:
+        number: how many.
+        path: their run directory.
+    """
+
+    def __init__(self, number: int, path: Path) -> None:
+        self.number, self.path = number, path
+        self.workers: list[Worker] = []
+
+    def start(self, command: Sequence[str], folder: Path | None) -> None:
+        """Starts all of them, each in a session of its own: a Ctrl-C reaches it once, from here."""
+        address = f"127.0.0.1:{free_port()}"
+        for rank in range(self.number):
+            environment = {**os.environ, **cluster.told(address, self.number, rank)}
+            environment["JAX_COORDINATOR_BIND_ADDRESS"] = address
+            environment.setdefault("PYTHONUNBUFFERED", "1")
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                start_new_session=True,
+            )  # fmt: skip
+            log = folder / f"rank-{rank}.log" if folder is not None else Path(os.devnull)
+            worker = Worker(rank, process, log)
+            self.workers.append(worker)
+            self._read(worker, f"--- {datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(command[2:])}\n")
+
+    def _read(self, worker: Worker, head: str) -> None:
+        """Copies what a process writes to its log, and process 0's to the terminal too."""
+        log = open(worker.log, "ab", buffering=0)  # noqa: SIM115  the last reader closes it
+        log.write(head.encode())
+        shown = {"stdout": sys.stdout, "stderr": sys.stderr} if worker.rank == 0 else {}
+        for name in ("stdout", "stderr"):
+            target = copied(getattr(worker.process, name), log, shown.get(name))
+            worker.readers.append(threading.Thread(target=target, daemon=True))
+            worker.readers[-1].start()
+
+    @contextlib.contextmanager
+    def forwarding(self) -> Iterator[None]:
+        """While the block runs, signals go to all processes."""
+
+        def forward(number: int, frame: Any) -> None:
+            self.send(number)
+
+        before = {number: signal.signal(number, forward) for number in FORWARDED}
+        try:
+            yield
+        finally:
+            self.send(signal.SIGKILL)  # none is left behind, whatever happened
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def send(self, number: int) -> None:
+        """Sends a signal to those that run."""
+        for worker in self.workers:
+            if worker.code() is None:
+                worker.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Waits for all; when one fails, the others have a moment, and then are ended."""
+        while True:
+            codes = [worker.code() for worker in self.workers]
+            failed = [worker for worker, code in zip(self.workers, codes, strict=True) if code]
+            if failed or all(code == 0 for code in codes):
+                break
+            time.sleep(POLL_SECONDS)
+        if not failed:
+            self._drain()
+            return 0
+        first = max(failed, key=lambda worker: worker.process.returncode < 0)  # a killed one is the cause, not a result
+        code = first.code() or 1
+        self._end_others(SAVING_SECONDS if code in AGREED else GRACE_SECONDS)
+        self._drain()
+        if code not in (*AGREED, InputError.exit_code) or {worker.code() for worker in self.workers} != {code}:
+            self._report(first)
+        return code
+
+    def _end_others(self, patience: float) -> None:
+        for number, seconds in ((None, patience), (signal.SIGTERM, KILL_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+            if number is not None:
+                self.send(number)
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                if all(worker.code() is not None for worker in self.workers):
+                    return
+                time.sleep(POLL_SECONDS)
+
+    def _drain(self) -> None:
+        for worker in self.workers:
+            for reader in worker.readers:
+                reader.join(2.0)
+
+    def _report(self, first: Worker) -> None:
+        """Which process failed, how, the end of its log where it wasn't seen, and what is kept."""
+        code = first.process.returncode
+        how = f"was lost: killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
+        lines = first.log.read_text(encoding="utf-8", errors="replace").splitlines() if first.log.is_file() else []
+        since = max((at for at, line in enumerate(lines) if line.startswith("--- ")), default=-1)
+        if first.rank and lines[since + 1 :]:
+            print(f"the end of {first.log}:", file=sys.stderr)
+            print("\n".join(f"  {line}" for line in lines[since + 1 :][-TAIL:]), file=sys.stderr)
+        steps = RunDirectory(self.path).saved()
+        kept = f"checkpoints up to step {steps[-1]:,} are complete" if steps else "no checkpoint was complete yet"
+        again = "; type the same command again to go on" if code != 2 else ""
+        who = f"process {first.rank} of {self.number} (host {socket.gethostname()}, pid {first.process.pid})"
+        print(f"error: {who} {how}" + (f"; {kept}{again}" if code != 2 else ""), file=sys.stderr, flush=True)
+
+
+def copied(source: IO[bytes], log: IO[bytes], shown: Any) -> Callable[[], None]:
+    """What a thread does that copies a stream to a log, and to the terminal if it is shown."""
+
+    def copy() -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while chunk := os.read(source.fileno(), 1 << 16):
+            log.write(chunk)
+            if shown is not None:
+                shown.write(decoder.decode(chunk))
+                shown.flush()
+
+    return copy
+
+
+def free_port() -> int:
+    """A port of this host that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
