@@ -234,17 +234,54 @@ def choose(
         capacity: steps a dispatch; None chooses.
         workers: processes that gather streamed batches; 0 is a thread of this one.
     """
-    size, room = len(source) * spec.example_bytes, resident_bytes(rules.mesh.devices.flat[0])
-    resident = placement == "resident" or (placement == "auto" and size <= room)
-    reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
-    reason = reason if placement == "auto" else f"placement={placement}"
+    resident, steps, reason = _decided(
+        source, spec, order, placement, capacity, resident_bytes(rules.mesh.devices.flat[0])
+    )
     if workers:
         reason += "; data_workers are not needed" if resident else f"; {workers} worker process" + "es" * (workers > 1)
     if resident:
-        return Resident.of(source, order, rules, capacity or 64), reason
-    batch_bytes = max(1, spec.example_bytes * order.batch_size)
-    steps = capacity or max(1, min(64, CHUNK_BYTES // batch_bytes))
+        return Resident.of(source, order, rules, steps), reason
     return Streamed(source, spec, order, rules, steps, workers), reason
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What `choose` would give on hardware that need not be there: a feed as shapes, and how many are alive at once."""
+
+    feed: Feed
+    capacity: int
+    feeds: int
+    reason: str
+
+
+def foreseen(
+    source: Source, spec: Spec, order: Order, rules: Rules, *, placement: str, capacity: int | None, room: int
+) -> Foreseen:
+    """The placement that `choose` would come to where training sets of up to `room` bytes stay on the device."""
+    resident, steps, reason = _decided(source, spec, order, placement, capacity, room)
+    if not resident:
+        made = Streamed(source, spec, order, rules, steps)
+        return Foreseen(made.abstract(), steps, QUEUED + 2, reason)  # queued, one being made, and the one in use
+    arrays = {
+        name: jax.ShapeDtypeStruct((len(source), *field.shape), field.dtype, sharding=rules.sharding())
+        for name, field in spec.fields.items()
+    }
+    indices = jax.ShapeDtypeStruct((steps, order.batch_size), jnp.int32, sharding=rules.sharding((None, "batch")))
+    return Foreseen((arrays, indices), steps, 1, reason)
+
+
+def _decided(
+    source: Source, spec: Spec, order: Order, placement: str, capacity: int | None, room: int
+) -> tuple[bool, int, str]:
+    """Whether the set stays on the device, the steps of a dispatch, and why."""
+    size = len(source) * spec.example_bytes
+    resident = placement == "resident" or (placement == "auto" and size <= room)
+    reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
+    reason = reason if placement == "auto" else f"placement={placement}"
+    if resident:
+        return True, capacity or 64, reason
+    batch_bytes = max(1, spec.example_bytes * order.batch_size)
+    return False, capacity or max(1, min(64, CHUNK_BYTES // batch_bytes)), reason
 
 
 def resident_bytes(device: jax.Device) -> int:
