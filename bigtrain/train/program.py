@@ -90,7 +90,7 @@ class Definition:
         """
         task, rule = self.make_task(numbers), self.chain.transformation(numbers)
         dtype = jnp.dtype(PRECISIONS[self.precision])
-        gradient = step.mean_gradient(recipe, task, _fields(recipe, numbers), dtype=dtype, accumulate=self.accumulate)
+        gradient = step.mean_gradient(recipe, task, fields_of(recipe, numbers), dtype=dtype, accumulate=self.accumulate)
         key, ema = _keys(numbers)[1], numbers["ema"] if self.ema else None
 
         def one(state: TrainState, at: jax.Array) -> tuple[TrainState, Metrics]:
@@ -120,7 +120,7 @@ class Definition:
         self, recipe: Recipe, state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers
     ) -> Metrics:
         """The merged metric states of the first `number` batches of a feed; `weights` [S, B] is 0 for padding."""
-        task, fields = self.make_task(numbers), _fields(recipe, numbers)
+        task, fields = self.make_task(numbers), fields_of(recipe, numbers)
         parts = state.evaluated()
         dtype = jnp.dtype(PRECISIONS[self.precision])
         parts = Parts(step.cast(parts.params, dtype), parts.rest)
@@ -144,7 +144,8 @@ def _keys(numbers: Numbers) -> tuple[jax.Array, jax.Array, jax.Array]:
     return init, train, evaluation
 
 
-def _fields(recipe: Recipe, numbers: Numbers) -> dict[str, Any]:
+def fields_of(recipe: Recipe, numbers: Numbers) -> dict[str, Any]:
+    """The values of a model's hyperparameters, by the constructor's field."""
     return {field: numbers[f"model.{field}"] for field in recipe.fields}
 
 

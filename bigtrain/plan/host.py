@@ -1,0 +1,87 @@
+"""The memory of this machine and of this process: what a CPU run can use, and what it takes beside its arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+from pathlib import Path
+
+LATER = (
+    110 << 20
+)  # bytes of what a run loads or makes after it is compiled: checkpoints, loggers, curves (docs/plan.md)
+_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+
+
+def available(root: Path = Path("/")) -> int | None:
+    """Bytes that processes can still take: what the system says, within the limit of the container.
+
+    Args:
+        root: of the file system that tells; another one in tests.
+    """
+    found = []
+    try:
+        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    for limit, used in zip(_GROUPS, _USED, strict=True):
+        most, now = (_number(root / name.lstrip("/")) for name in (limit, used))
+        if most is not None and now is not None and most < 1 << 60:
+            found.append(most - now)
+    return max(0, min(found)) if found else None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # "max": no limit
+        return None
+
+
+def peak_rss() -> int:
+    """The most bytes of memory that this process has had so far."""
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def rss() -> int:
+    """Bytes of memory that this process has now."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except (OSError, ValueError):
+        return peak_rss()
+
+
+class _Info(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def freed() -> int:
+    """Bytes that the C library keeps after they were given back, for what is allocated next; 0 where it can't say."""
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError):
+        return 0
+    ask.restype = _Info
+    return int(ask().fordblks)
+
+
+def process(arrays: int, loaded: int) -> int:
+    """The most memory of a run on this CPU, from this process, which has compiled the same program.
+
+    Args:
+        arrays: bytes that its program and data take.
+        loaded: of them, what this process has in memory already.
+    """
+    return max(peak_rss(), rss() + max(0, arrays - loaded - freed()) + LATER)
