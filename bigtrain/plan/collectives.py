@@ -51,7 +51,7 @@ def collectives(text: str, shape: Mapping[str, int]) -> list[Collective]:
         shape: the mesh: axis -> size, in its order.
     """
     found: dict[tuple[str, Groups], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for instruction, times, caller in hlo.parse(text).runs():
+    for instruction, times, computation in hlo.parse(text).runs():
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
@@ -59,7 +59,7 @@ def collectives(text: str, shape: Mapping[str, int]) -> list[Collective]:
         if max((len(group) for group in groups), default=1) < 2:
             continue
         size = _payload(kind, instruction, len(groups[0]))
-        if kind == "all-reduce" and caller.startswith("all-reduce-scatter"):  # a TPU's fusion of it and a slice
+        if kind == "all-reduce" and computation.startswith("all-reduce-scatter"):  # a TPU's fusion of it and a slice
             kind = "reduce-scatter"
         sums = found[kind, groups]
         sums[0] += times
@@ -77,6 +77,8 @@ def _payload(kind: str, instruction: hlo.Instruction, members: int) -> int:
     if instruction.opcode.endswith("-start"):
         if kind == "collective-permute":
             return sizes[1] if len(sizes) > 1 else sizes[0]
+        if kind == "reduce-scatter":
+            return sum(sizes[: len(sizes) // 2])
         if kind in ("all-gather", "all-to-all"):
             sizes = sizes[len(sizes) // 2 :]
     return sum(sizes) * (members if kind == "reduce-scatter" else 1)

@@ -1,7 +1,8 @@
 """Hardware by name: what its devices can hold, compute and move, and how many there are. Imports no JAX.
 
 Sources: Google's pages of Cloud TPU (v5e, v5p, v6e: memory, bandwidth of it and of the links between chips), NVIDIA's
-data sheets of A100, H100, H200, B200 (bandwidths, NVLink) and OpenXLA's published descriptions of the same GPUs (bytes).
+data sheets of A100, H100, H200, B200 (bandwidths, NVLink) and OpenXLA's descriptions of the same GPUs (bytes). The
+links of TPUs and the networks are those of Austin et al. 2025, "How to Scale Your Model".
 Peaks of computation are those that the speed of a run is compared with (`parallel/peak.py`).
 """
 

@@ -47,21 +47,21 @@ class Module:
     entry: str
 
     def runs(self) -> Iterator[tuple[Instruction, float, str]]:
-        """Each instruction with how often it runs and the name of what called its computation.
+        """Each instruction with how often it runs and the name of its computation.
 
         A loop whose length the compiler doesn't know counts as one pass: that over the steps of a dispatch.
         """
-        yield from self._runs(self.entry, 1.0, "")
+        yield from self._runs(self.entry, 1.0)
 
-    def _runs(self, name: str, times: float, caller: str) -> Iterator[tuple[Instruction, float, str]]:
+    def _runs(self, name: str, times: float) -> Iterator[tuple[Instruction, float, str]]:
         for instruction in self.computations.get(name, ()):
-            yield instruction, times, caller
+            yield instruction, times, name
             if instruction.opcode == "while":
                 body = instruction.named("body")
-                yield from self._runs(body or "", times * self._trips(instruction), instruction.name)
+                yield from self._runs(body or "", times * self._trips(instruction))
             elif instruction.opcode in ("fusion", "call", "conditional", "async-start"):
                 for called in instruction.called:
-                    yield from self._runs(called, times, instruction.name)
+                    yield from self._runs(called, times)
 
     def _trips(self, loop: Instruction) -> int:
         """How often a loop runs: as the compiler says, or the constant that its condition compares with."""

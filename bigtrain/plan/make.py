@@ -34,7 +34,20 @@ from bigtrain.train.prepare import Outline, feed_settings, outline
 from bigtrain.train.sharding import bytes_on_a_device
 
 
-def plan(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> Plan:
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A plan, and what it was read from."""
+
+    plan: Plan
+    checked: Checked
+    outline: Outline
+    lowered: Lowered
+    resting: Resting
+    uses: Mapping[str, Use]
+    kept: int  # bytes that the backward pass keeps, on a device
+
+
+def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> Made:
     """Compiles a run for the target's devices and says what it would cost.
 
     Raises:
@@ -65,7 +78,7 @@ def plan(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
     sent = collectives(text, rules.mesh.shape) if text else None
     useful, done = lowered.flops(), lowered.flops_repeated()
     line = _roofline(checked, made, lowered, (useful, done), sent or (), target)
-    return Plan(
+    found_plan = Plan(
         hardware=target.hardware.name, devices=rules.mesh.size, of_devices=target.hardware.count,
         mesh=dict(rules.mesh.shape), approximate=target.approximate, model=checked.nodes["model"].callee.target,
         data=dict(dataset.spec.notes) | {"name": dataset.spec.name}, examples=len(source),
@@ -76,6 +89,7 @@ def plan(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
         precision=run.precision, accumulate=run.accumulate, seconds=time.perf_counter() - started,
         speeds=speeds(target, run.precision, rules.mesh.size).source,
     )  # fmt: skip
+    return Made(found_plan, checked, made, lowered, resting, uses, kept)
 
 
 def rules_of(checked: Checked, target: Target) -> Rules:

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
 from bigtrain.data.placement import Foreseen
 from bigtrain.train.evaluate import KEPT_BYTES
 from bigtrain.train.prepare import Outline
@@ -142,12 +140,7 @@ def memory(resting: Resting, uses: Mapping[str, Use], activations: int, capacity
 
 
 def _split(made: int, gradients: int, activations: int) -> tuple[int, int, int]:
-    """What a step makes, as gradients, activations and the rest; XLA reuses memory, so it may be less than their sum."""
+    """What a step makes, as gradients, activations and the rest; XLA reuses memory: it may be less than their sum."""
     first = min(made, activations)
     second = min(made - first, gradients)
     return second, first, made - first - second
-
-
-def whole_bytes(tree: Any) -> int:
-    """Bytes of arrays that are not split."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -7,9 +7,12 @@ import functools
 from collections.abc import Callable, Sequence
 
 from bigtrain.config.check import Checked
+from bigtrain.config.schema import MeshConfig
 from bigtrain.config.trust import Trust
 from bigtrain.data.spec import Dataset
-from bigtrain.plan.make import plan
+from bigtrain.plan.advise import advise
+from bigtrain.plan.estimate import Estimator
+from bigtrain.plan.make import Made, make
 from bigtrain.plan.report import Plan
 from bigtrain.plan.topology import Target
 
@@ -32,13 +35,38 @@ class Planner:
         self, variant: Variant, trusted: Trust, dataset: Dataset, target: Target, source: str | None = None
     ) -> None:
         self.variant, self.trusted, self.dataset, self.target, self.source = variant, trusted, dataset, target, source
+        self._made: dict[tuple[str, ...], Made] = {}
 
-    @functools.cache  # noqa: B019  lives as long as the process
-    def of(self, *changes: str) -> Plan:
-        """The plan of a variant; raises `ConfigError` for whatever `fit` would refuse."""
-        made = plan(self.variant(changes), self.trusted, self.dataset, self.target)
-        return dataclasses.replace(made, data={**made.data, "source": self.source}) if self.source else made
+    def made(self, *changes: str) -> Made:
+        """The plan of a variant with what it was read from.
+
+        Raises:
+            ConfigError: for whatever `fit` would refuse.
+        """
+        if changes not in self._made:
+            found = make(self.variant(changes), self.trusted, self.dataset, self.target)
+            if self.source:
+                data = {**found.plan.data, "source": self.source}
+                found = dataclasses.replace(found, plan=dataclasses.replace(found.plan, data=data))
+            self._made[changes] = found
+        return self._made[changes]
+
+    def plan(self, changes: tuple[str, ...]) -> Plan:
+        """The plan of a variant."""
+        return self.made(*changes).plan
+
+    @functools.cached_property
+    def estimator(self) -> Estimator:
+        """Estimates variants from the plan of the run itself."""
+        return Estimator(self.made(), self.target)
+
+    def mesh_of(self, changes: Sequence[str]) -> MeshConfig:
+        """The mesh of a variant."""
+        return self.variant(changes).run.mesh
 
     def advised(self) -> Plan:
         """The plan of the run itself, with advice if it doesn't fit."""
-        return self.of()
+        found = self.made()
+        if found.plan.memory.fits:
+            return found.plan
+        return dataclasses.replace(found.plan, advice=advise(found, self.estimator, self.mesh_of, self.plan))

@@ -200,13 +200,14 @@ def _time(plan: Plan) -> list[str]:
     rate = plan.examples_per_second
     speed = f"{count(rate)}examples/s" + (f", {count(rate * plan.tokens)}tokens/s" if plan.tokens else "")
     hours = plan.steps * line.seconds / 3600
-    whole = f"{plan.steps:,} steps of {plan.batch_size} examples: {_hours(hours)}, {_hours(hours * plan.devices, 'device-')}"
+    whole = f"{plan.steps:,} steps of {plan.batch_size} examples: {_hours(hours)}"
+    whole += f", {hours * plan.devices:,.4g} device-hours"
     if plan.price:
         whole += f", {hours * plan.devices * plan.price:,.2f} at {plan.price:g} a device-hour"
     rows = [
         ("computation", computed),
         ("traffic", f"{duration(line.memory)} of reading and writing memory"),
-        ("network", network or "nothing to send"),
+        ("network", "not known" if plan.collectives is None else network or "nothing to send"),
         (
             "a step",
             f"at least {duration(line.seconds)} ({line.bound}), {duration(line.serial_seconds)} if nothing overlaps",
@@ -254,10 +255,10 @@ def count(number: float) -> str:
 flops = count
 
 
-def _hours(hours: float, of: str = "") -> str:
-    if hours < 1 and not of:
-        return f"{hours * 60:.1f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} seconds"
-    return f"{hours:,.4g} {of}hours"
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{hours * 60:.1f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.3g} seconds"
+    return f"{hours:,.4g} hours"
 
 
 def _cut(name: str, width: int) -> str:
