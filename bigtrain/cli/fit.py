@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
@@ -62,7 +62,12 @@ def run(
             return
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
-        ready = prepare(checked, trusted, dataset)
+        ready = _compiled(prepare, checked, trusted, dataset, overrides)
+    if checked.run.plan.checks:
+        from bigtrain.plan.check import check_memory
+
+        typed = composed.overrides
+        check_memory(ready, lambda more: understood([*typed, *more], config_dir, trust)[1], trusted, dataset)
     clock.recharge("compile", ready.compile_seconds)
     if existing is not None or dry_run:
         directory = existing
@@ -75,6 +80,20 @@ def run(
         return
     directory.keep(to_yaml(composed.written), composed.overrides)
     _train(ready, checked, trusted, directory, console, clock, again, as_json=as_json)
+
+
+def _compiled(prepare: Any, checked: Checked, trusted: Trust, dataset: Any, typed: Sequence[str]) -> Prepared:
+    """The compiled run; the compiler of some accelerators refuses what doesn't fit."""
+    try:
+        ready: Prepared = prepare(checked, trusted, dataset)
+    except RuntimeError as error:
+        from bigtrain.plan.check import explained
+
+        refused = explained(error, typed)
+        if refused is None:
+            raise
+        raise refused from error
+    return ready
 
 
 def flags(config_dir: Path | None, trust: Sequence[str]) -> str:

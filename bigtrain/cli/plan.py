@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.cli.fit import understood
-from bigtrain.config.errors import BigtrainError, ConfigError, InputError, RunError
+from bigtrain.config.errors import BigtrainError, ConfigError, RunError
+from bigtrain.plan.advice import DoesNotFit
 from bigtrain.plan.hardware import Hardware, parse
 from bigtrain.plan.published import published
 from bigtrain.plan.searched import keys_of
@@ -20,10 +21,6 @@ from bigtrain.plan.topology import environment
 
 WORKER = "bigtrain.cli.plan_worker"
 TOLD = 12  # lines of a failed process that are shown
-
-
-class DoesNotFit(InputError):
-    """The run needs more memory than the devices have; the message says how much more, and what to change."""
 
 
 def run(
@@ -46,7 +43,7 @@ def run(
     keys = keys_of(search) if search is not None else []
     asked = {
         "overrides": typed, "hardware": chosen.name, "source": source, "search": keys, "trust": list(trust),
-        "config_dir": str(config_dir) if config_dir else None, "typed": list(given),
+        "config_dir": str(config_dir) if config_dir else None,
     }  # fmt: skip
     answer = _asked(asked, chosen)
     if as_json:

@@ -48,8 +48,7 @@ def answered(asked: Mapping[str, Any]) -> dict[str, Any]:
     if asked["search"]:
         from bigtrain.plan.search import search
 
-        again = " ".join(asked["typed"])
-        return search(planner, asked["search"]).answer(again, flags(config_dir, asked["trust"]))
+        return search(planner, asked["search"]).answer(asked["overrides"], flags(config_dir, asked["trust"]))
     made = planner.advised()
     refused = None if made.memory.fits else refusal(made)
     return {"json": made.to_json(), "page": page(made), "refused": refused}

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bigtrain.config.errors import InputError
+
+
+class DoesNotFit(InputError):
+    """The run needs more memory than the devices have; the message says how much more, and what to change."""
+
 
 @dataclass(frozen=True)
 class Advice:

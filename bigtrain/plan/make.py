@@ -108,6 +108,8 @@ def quick() -> None:
 def capacity_of(target: Target, devices: int) -> tuple[int, str]:
     """The bytes that each device can hold, and what they are."""
     chip = target.hardware.chip
+    if target.capacity is not None:
+        return target.capacity
     if chip.platform != "cpu":
         bytes_ = usable(chip, fraction())
         share = f"{bytes_ / chip.memory:.0%} of {chip.memory / 1e9:.1f} GB"

@@ -6,6 +6,8 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
+import jax
+
 from bigtrain.config.check import Checked
 from bigtrain.config.schema import MeshConfig
 from bigtrain.config.trust import Trust
@@ -35,30 +37,37 @@ class Planner:
         self, variant: Variant, trusted: Trust, dataset: Dataset, target: Target, source: str | None = None
     ) -> None:
         self.variant, self.trusted, self.dataset, self.target, self.source = variant, trusted, dataset, target, source
-        self._made: dict[tuple[str, ...], Made] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
 
-    def made(self, *changes: str) -> Made:
-        """The plan of a variant with what it was read from.
+    @functools.cached_property
+    def made(self) -> Made:
+        """The plan of the run itself with what it was read from; raises `ConfigError` for what `fit` would refuse."""
+        return self._make(())
+
+    def plan(self, changes: tuple[str, ...]) -> Plan:
+        """The plan of a variant; its program isn't kept.
 
         Raises:
             ConfigError: for whatever `fit` would refuse.
         """
-        if changes not in self._made:
-            found = make(self.variant(changes), self.trusted, self.dataset, self.target)
-            if self.source:
-                data = {**found.plan.data, "source": self.source}
-                found = dataclasses.replace(found, plan=dataclasses.replace(found.plan, data=data))
-            self._made[changes] = found
-        return self._made[changes]
+        if not changes:
+            return self.made.plan
+        if changes not in self._plans:
+            self._plans[changes] = self._make(changes).plan
+            jax.clear_caches()
+        return self._plans[changes]
 
-    def plan(self, changes: tuple[str, ...]) -> Plan:
-        """The plan of a variant."""
-        return self.made(*changes).plan
+    def _make(self, changes: tuple[str, ...]) -> Made:
+        found = make(self.variant(changes), self.trusted, self.dataset, self.target)
+        if not self.source:
+            return found
+        data = {**found.plan.data, "source": self.source}
+        return dataclasses.replace(found, plan=dataclasses.replace(found.plan, data=data))
 
     @functools.cached_property
     def estimator(self) -> Estimator:
         """Estimates variants from the plan of the run itself."""
-        return Estimator(self.made(), self.target)
+        return Estimator(self.made, self.target)
 
     def mesh_of(self, changes: Sequence[str]) -> MeshConfig:
         """The mesh of a variant."""
@@ -66,7 +75,7 @@ class Planner:
 
     def advised(self) -> Plan:
         """The plan of the run itself, with advice if it doesn't fit."""
-        found = self.made()
+        found = self.made
         if found.plan.memory.fits:
             return found.plan
         return dataclasses.replace(found.plan, advice=advise(found, self.estimator, self.mesh_of, self.plan))

@@ -23,6 +23,7 @@ class Target:
     hardware: Hardware
     devices: Sequence[Any]
     approximate: str | None = None  # why memory is approximate, if it is
+    capacity: tuple[int, str] | None = None  # bytes of a device as it says itself, and what they are
 
     @property
     def exact(self) -> bool:
