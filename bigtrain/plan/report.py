@@ -39,6 +39,7 @@ class Plan:
     optimizer_bytes: int  # on each device
     flops: float
     flops_done: float
+    products: float  # operations of matrix products and convolutions alone
     memory: Memory
     collectives: Sequence[Collective] | None  # None where nothing could be compiled
     roofline: Roofline
@@ -81,6 +82,7 @@ class Plan:
             "modules": [vars(part) for part in self.parts],
             "optimizer_bytes_per_device": self.optimizer_bytes,
             "flops_per_step": self.flops,
+            "matmul_flops_per_step": self.products,
             "flops_per_step_with_recomputation": self.flops_done,
             "fits": memory.fits,
             "memory": {

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+_PRODUCTS = ("dot_general", "conv_general_dilated")
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin", "cumsum", "cumlogsumexp"}
 _MOVES = {
     "broadcast_in_dim", "reshape", "transpose", "convert_element_type", "slice", "dynamic_slice", "gather",
@@ -27,19 +28,25 @@ Cost = Callable[[Any], float]
 """What one equation costs that has no computation inside."""
 
 
-def count(function: Callable[..., Any], *arguments: Any) -> float:
+def count(function: Callable[..., Any], *arguments: Any, products: bool = False) -> float:
     """Operations of one call, from shapes alone: a multiplication and an addition are two.
 
     Args:
         function: what is traced.
         arguments: arrays or `jax.ShapeDtypeStruct`s.
+        products: count matrix products and convolutions alone.
     """
-    return flops_of(jax.make_jaxpr(function)(*arguments))
+    return (products_of if products else flops_of)(jax.make_jaxpr(function)(*arguments))
 
 
 def flops_of(traced: ClosedJaxpr) -> float:
     """Operations of a computation that is traced already; a loop of unknown length counts as one pass."""
     return _of(traced.jaxpr, _operations)
+
+
+def products_of(traced: ClosedJaxpr) -> float:
+    """Operations of the matrix products and convolutions alone, as 6·N·D counts them."""
+    return _of(traced.jaxpr, lambda entry: _operations(entry) if entry.primitive.name in _PRODUCTS else 0.0)
 
 
 def bytes_of(traced: ClosedJaxpr) -> float:
@@ -90,7 +97,7 @@ def _operations(equation: Any) -> float:
 
 
 def _moved(equation: Any) -> float:
-    if equation.primitive.name not in ("dot_general", "conv_general_dilated"):
+    if equation.primitive.name not in _PRODUCTS:
         return 0.0
     variables = (*equation.invars, *equation.outvars)
     return float(sum(_size(variable) * variable.aval.dtype.itemsize for variable in variables))

@@ -18,7 +18,7 @@ from bigtrain.data.placement import Feed
 from bigtrain.models.split import Recipe
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
-from bigtrain.train.flops import count, flops_of
+from bigtrain.train.flops import count, flops_of, products_of
 from bigtrain.train.program import Definition, Numbers, Program, abstract_numbers, lower_evaluation
 from bigtrain.train.sharding import check_used, sharded
 from bigtrain.train.state import TrainState
@@ -46,15 +46,19 @@ class Lowered:
         flops = self.flops()
         return Program(self.definition, self.recipe, self.rules, self.state, self.capacity, executables, flops)
 
-    def flops(self) -> float:
-        """Operations of a step; those that `remat` repeats are left out, as MFU is defined without them."""
+    def flops(self, *, products: bool = False) -> float:
+        """Operations of a step; those that `remat` repeats are left out, as MFU is defined without them.
+
+        Args:
+            products: count matrix products and convolutions alone.
+        """
         node = self.definition.model
-        if node.arguments.get("remat", "none") == "none":
-            return self.flops_repeated()  # nothing is
+        if node.arguments.get("remat", "none") == "none":  # nothing is repeated
+            return products_of(self.traced) if products else self.flops_repeated()
         plain = dataclasses.replace(node, arguments={**node.arguments, "remat": "none"})
         kept = dataclasses.replace(self.definition, model=plain)
         recipe = kept.recipe()[0]
-        return count(lambda *given: kept.advance(recipe, self.capacity, *given), *self.shapes)
+        return count(lambda *given: kept.advance(recipe, self.capacity, *given), *self.shapes, products=products)
 
     def flops_repeated(self) -> float:
         """Operations that a step does, what `remat` repeats among them; the body of the loop over steps counts once."""
