@@ -85,7 +85,8 @@ def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
         vocabulary=len(dataset.spec.vocabulary) if dataset.spec.vocabulary else None,
         tokens=_tokens(dataset), batch_size=run.batch_size, steps=made.lengths.steps, price=run.plan.price,
         parts=modules.parts(lowered.state), optimizer_bytes=bytes_on_a_device(lowered.state.opt_state),
-        flops=useful, flops_done=done, products=lowered.flops(products=True), memory=found, collectives=sent, roofline=line, remat=_remat(checked),
+        flops=useful, flops_done=done, products=lowered.flops(products=True), memory=found, collectives=sent,
+        roofline=line, remat=_remat(checked),
         precision=run.precision, accumulate=run.accumulate, seconds=time.perf_counter() - started,
         speeds=speeds(target, run.precision, rules.mesh.size).source,
     )  # fmt: skip

@@ -1,19 +1,14 @@
-from collections.abc import Iterator
-
 import pytest
 
-from bigtrain.plan import make, speeds
+from bigtrain.plan import estimate, make
 from bigtrain.plan.roofline import Speeds
 
 
-@pytest.fixture(autouse=True)
-def _speeds_of_a_made_up_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="session")
+def _speeds_of_a_made_up_machine():
     """Nothing is measured in tests."""
-    made_up = lambda target, precision, devices: Speeds(1e11, 1e10, 1e10, 1e9, "made up")  # noqa: E731
-    for module in (make, speeds):
-        monkeypatch.setattr(module, "speeds", made_up)
-    from bigtrain.plan import estimate
-
-    monkeypatch.setattr(estimate, "speeds", made_up)
-    return
-    yield
+    made_up = Speeds(1e11, 1e10, 1e10, 1e9, "made up")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (estimate, make):
+            patch.setattr(module, "speeds", lambda target, precision, devices: made_up)
+        yield

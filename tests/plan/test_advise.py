@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from plans import planner
 
@@ -13,13 +15,6 @@ from bigtrain.plan.variation import batches, meshes
 
 SMALL = ("model=transformer/nano", "model.width=32", "model.layers=4", "model.scan_layers=true", "data=text",
          "data.length=32", "batch_size=64", "eval_batch_size=8")  # fmt: skip
-
-
-def _capacity(share: float, *overrides: str, devices: int = 1) -> int:
-    """So much of what a run needs."""
-    found = planner(*overrides, devices=devices).made.plan.memory
-    process = found.categories["process"]
-    return process + int(share * (found.peak - process))
 
 
 def test_advice_fits_and_trains_the_same() -> None:
@@ -57,7 +52,7 @@ def test_the_search_ranks_what_fits() -> None:
     ranked = search(planner(*SMALL, devices=4, capacity=10**12), keys_of("mesh,batch_size,remat"))
     speeds = [plan.examples_per_second for _, plan in ranked.plans]
     assert len(speeds) >= 3
-    assert all(before >= 0.99 * after for before, after in zip(speeds, speeds[1:], strict=False))
+    assert all(before >= 0.99 * after for before, after in itertools.pairwise(speeds))
     assert all(plan.memory.fits for _, plan in ranked.plans)
     assert ranked.variants > ranked.compiled == len(speeds)
     answer = ranked.answer(["model=mlp", "mesh=fsdp", "mesh.fsdp=4", "batch_size=64"], " --trust mine")

@@ -32,6 +32,7 @@ def test_groups_and_their_axis(text: str, groups: tuple, axis: str) -> None:
     assert axis_of(groups, SHAPE) == axis
 
 
+# ruff: noqa: E501  lines as XLA prints them
 STORED = """HloModule stored
 
 %body (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {

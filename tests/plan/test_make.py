@@ -96,7 +96,7 @@ def test_operations_of_a_convolutional_network() -> None:
 
 
 def _sides(kernels: list[tuple[int, ...]], side: int) -> list[int]:
-    """The side of each convolution's result in LeNet-5: the first keeps the size, pooling halves it, the second cuts."""
+    """The sides of what LeNet-5's convolutions give: the first keeps the size, pooling halves it."""
     first = side
     second = side // 2 if (side // 2) < kernels[1][0] else side // 2 - kernels[1][0] + 1
     return [first, second]
