@@ -20,6 +20,7 @@ HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "numpy", "scipy", "matplotli
 
 INTERFACE = {
     "fit": ["--cfg", "--config-dir", "--dry-run", "--json", "--trust", "overrides"],
+    "plan": ["--config-dir", "--json", "--search", "--trust", "overrides"],
     "evaluate": ["--checkpoint", "--json", "--split", "--trust", "overrides", "run"],
     "predict": ["--checkpoint", "--input", "--json", "--output", "--trust", "run"],
     "sample": [
@@ -38,7 +39,7 @@ INTERFACE = {
 KEYS = (
     "seed", "steps", "batch_size", "run_dir", "eval_every", "log_every", "checkpoint.every", "checkpoint.keep",
     "optimizer.learning_rate", "model.widths", "model.cell", "model.dropout", "data.dir", "data.path", "mesh.data",
-    "precision",
+    "precision", "plan.check", "plan.price",
 )  # fmt: skip
 
 
