@@ -10,6 +10,7 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.config.schema import MeshConfig
 from bigtrain.plan.advice import Advice
 from bigtrain.plan.estimate import Estimate, Estimator
+from bigtrain.plan.hardware import parse
 from bigtrain.plan.make import Made
 from bigtrain.plan.memory import Resting
 from bigtrain.plan.report import Plan
@@ -63,6 +64,28 @@ def advise(
             continue
         if made.memory.fits:
             return Advice(entry.changes, made.memory.peak, slowdown, True, entry.alters)
+    return more_devices(base)
+
+
+def more_devices(base: Made) -> Advice | None:
+    """The fewest devices of the same kind that share it by FSDP, estimated; None where they would not help.
+
+    State, gradients and activations are cut evenly; a tenth is left for what isn't.
+    """
+    hardware, memory = base.plan.hardware, base.plan.memory
+    now = parse(hardware)
+    if now.chip.platform == "cpu" or base.plan.devices != now.count:
+        return None
+    for doubling in range(1, HALVINGS):
+        count = now.count << doubling
+        try:
+            larger = parse(f"{now.chip.name}-{count}")
+        except ConfigError:  # no slice has so many
+            continue
+        peak = int(memory.peak * now.count / count * 1.1)
+        if base.plan.batch_size % count == 0 and peak <= memory.capacity:
+            changes = (f"hardware={larger.name}", "mesh=fsdp")
+            return Advice(changes, peak, now.count / count, False, f"{count // now.count} times the devices")
     return None
 
 

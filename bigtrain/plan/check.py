@@ -81,9 +81,10 @@ def memory_of(ready: Prepared, target: Target) -> Memory | None:
     made = Outline(ready.rules, ready.lengths, placement.order, program.definition, ready.values, ready.batching)
     resting = Resting.of(made, program.abstract, train, len(ready.dataset.splits.get("validation", ())))
     uses = {name: use_of(item, platform) for name, item in program.executables.items()}
-    size = ready.rules.mesh.size
-    found = memory(resting, uses, 0, *capacity_of(target, size))
-    return with_process(found, size) if platform == "cpu" else found
+    own = jax.process_index()
+    local = sum(device.process_index == own for device in ready.rules.mesh.devices.flat)
+    found = memory(resting, uses, 0, *capacity_of(target, local))
+    return with_process(found, local) if platform == "cpu" else found
 
 
 def _advice(variant: Variant, trusted: Trust, dataset: Dataset, target: Target) -> Advice | None:

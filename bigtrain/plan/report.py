@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bigtrain.plan.advice import Advice
@@ -48,7 +48,6 @@ class Plan:
     seconds: float  # that the plan took
     speeds: str
     advice: Advice | None = None
-    notes: Sequence[str] = field(default_factory=tuple)
 
     @property
     def parameters(self) -> int:
@@ -116,7 +115,6 @@ class Plan:
             "device_hours": hours * self.devices,
             "cost": hours * self.devices * self.price if self.price else None,
             "advice": self.advice.to_json() if self.advice else None,
-            "notes": list(self.notes),
             "seconds": round(self.seconds, 2),
         }
 
@@ -127,8 +125,6 @@ def page(plan: Plan) -> str:
     if plan.approximate:
         rows.insert(1, ("", plan.approximate))
     lines = [*_rows(rows), "", *_modules(plan), "", *_memory(plan), "", *_collectives(plan), "", *_time(plan)]
-    for note in plan.notes:
-        lines += _rows([("note", note)])
     return "\n".join(lines) + "\n"
 
 

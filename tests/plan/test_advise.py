@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -9,6 +10,7 @@ from plans import planner
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.plan.advice import Advice
+from bigtrain.plan.advise import more_devices
 from bigtrain.plan.search import search
 from bigtrain.plan.searched import keys_of
 from bigtrain.plan.variation import batches, meshes
@@ -86,3 +88,14 @@ def test_meshes_use_every_device() -> None:
     assert len(found) == len(set(found)) == 10  # ways to write 8 as a product of three, in order
     assert list(meshes(1)) == [("mesh=single",)]
     assert batches(3) == [1, 3, 6, 12]
+
+
+def test_more_devices_are_the_last_resort() -> None:
+    made = planner("model.widths=[64]", "batch_size=64").made
+    memory = dataclasses.replace(made.plan.memory, capacity=int(0.4 * made.plan.memory.peak))
+    plan = dataclasses.replace(made.plan, hardware="tpu-v5e-1", memory=memory)
+    advice = more_devices(dataclasses.replace(made, plan=plan))
+    assert advice is not None
+    assert advice.changes == ("hardware=tpu-v5e-4", "mesh=fsdp")  # there is no slice of two
+    assert advice.alters == "4 times the devices"
+    assert more_devices(made) is None  # a CPU has no more
