@@ -121,16 +121,22 @@ def _dot(equation: Any) -> float:
 
 
 def _convolution(equation: Any) -> float:
-    """2·(result)·(kernel): window × input channels of a group, for each number of the result.
+    """2·(result or input, the smaller)·(kernel): window × input channels of a group, for each place of the window.
 
-    A result of a dilated input (the gradient of a strided convolution) multiplies by zeros in all but one of each
-    stride's positions, which no implementation does: these are left out.
+    Along each dimension, the places are those of the result; but in the gradient by the input, which is larger than
+    what it is computed from, padding and the holes of a stride are multiplied by as well, and they are zeros. So
+    forward pass, gradient by the input and gradient by the kernel count the same, as they do by hand.
     """
-    numbers, kernel = equation.params["dimension_numbers"], equation.invars[1].aval.shape
-    spatial = [kernel[dim] for dim in numbers.rhs_spec[2:]]
+    numbers = equation.params["dimension_numbers"]
+    values, kernel = (variable.aval.shape for variable in equation.invars)
+    result = equation.outvars[0].aval.shape
+    places = [
+        (min(values[at], result[to]), kernel[window], result[to])
+        for at, window, to in zip(numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True)
+    ]
+    others = _size(equation.outvars[0]) / math.prod(size for _, _, size in places)
     channels = kernel[numbers.rhs_spec[1]]
-    holes = math.prod(equation.params["lhs_dilation"])
-    return 2.0 * _size(equation.outvars[0]) * math.prod(spatial) * channels / holes
+    return 2.0 * others * math.prod(place * window for place, window, _ in places) * channels
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
