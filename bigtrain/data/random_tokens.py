@@ -10,7 +10,8 @@ from bigtrain.config.values import NonNegativeInt, PositiveInt
 from bigtrain.data.arrays import dataset
 from bigtrain.data.spec import Dataset, Field, Source, Split, Vocabulary
 
-HELD_OUT = 0.01  # of the examples, for validation and for testing each; at least one
+HELD_OUT = 100  # a hundredth of the examples for validation, and for testing, but no more than
+MOST_HELD_OUT = 1000
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # of splitmix64, Steele et al. 2014
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -49,7 +50,7 @@ def random_tokens(
     *,
     vocabulary: PositiveInt = 32_000,
     length: PositiveInt = 1024,
-    examples: PositiveInt = 1_000_000,
+    examples: PositiveInt = 10_000_000,
     generator_seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Random tokens, generated: for `bigtrain plan`, and to time a language model at its real size.
@@ -59,15 +60,15 @@ def random_tokens(
     Args:
         vocabulary: how many different tokens.
         length: tokens in a window.
-        examples: windows to train on; they take no memory. As many as a hundredth are held out for validation, and
-            for testing.
+        examples: windows to train on, made as they are streamed; a set that fits on the device is kept there. A
+            hundredth as many, at most 1,000, are for validation, and for testing.
         generator_seed: chooses the tokens, independently of the run's seed.
 
     Returns:
         `inputs` and `targets`, tokens [length]; the targets are one token ahead.
     """
     dtype = "uint8" if vocabulary <= 1 << 8 else "uint16" if vocabulary <= 1 << 16 else "int32"
-    held = max(1, int(HELD_OUT * examples))
+    held = min(max(1, examples // HELD_OUT), MOST_HELD_OUT)
     sizes: dict[Split, int] = {"train": examples, "validation": held, "test": held}
     sources: dict[Split, Source] = {}
     first = 0
