@@ -19,6 +19,7 @@ from bigtrain.plan.memory import Memory, Resting, exhausted, memory, use_of
 from bigtrain.plan.planner import Planner, Variant
 from bigtrain.plan.topology import Target
 from bigtrain.train.prepare import Outline, Prepared
+from bigtrain.train.sharding import bytes_on_a_device
 
 
 def check_memory(ready: Prepared, variant: Variant, trusted: Trust, dataset: Dataset) -> None:
@@ -84,7 +85,13 @@ def memory_of(ready: Prepared, target: Target) -> Memory | None:
     own = jax.process_index()
     local = sum(device.process_index == own for device in ready.rules.mesh.devices.flat)
     found = memory(resting, uses, 0, *capacity_of(target, local))
-    return with_process(found, local) if platform == "cpu" else found
+    held = train.feed if isinstance(placement, Resident) else ()
+    return with_process(found, local, _bytes(held) * local) if platform == "cpu" else found
+
+
+def _bytes(feed: Any) -> int:
+    """What the training set takes on a device; it lies there already."""
+    return bytes_on_a_device(feed[0]) if feed else 0
 
 
 def _advice(variant: Variant, trusted: Trust, dataset: Dataset, target: Target) -> Advice | None:

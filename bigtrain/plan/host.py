@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -56,32 +55,12 @@ def rss() -> int:
         return peak_rss()
 
 
-class _Info(ctypes.Structure):
-    """glibc's `struct mallinfo2`."""
+def process(arrays: int) -> int:
+    """The most memory of a run on this CPU, foreseen by this process, which has compiled the same program.
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
-        )
-    ]  # fmt: skip
-
-
-def freed() -> int:
-    """Bytes that the C library keeps after they were given back, for what is allocated next; 0 where it can't say."""
-    try:
-        ask = ctypes.CDLL(None).mallinfo2
-    except (OSError, AttributeError):
-        return 0
-    ask.restype = _Info
-    return int(ask().fordblks)
-
-
-def process(arrays: int, loaded: int) -> int:
-    """The most memory of a run on this CPU, from this process, which has compiled the same program.
+    What the compiler gave back is in small pieces, and large arrays find no room in it.
 
     Args:
-        arrays: bytes that its program and data take.
-        loaded: of them, what this process has in memory already.
+        arrays: bytes that the run's program and data take, beyond what this process holds.
     """
-    return max(peak_rss(), rss() + max(0, arrays - loaded - freed()) + LATER)
+    return max(peak_rss(), rss() + arrays + LATER)

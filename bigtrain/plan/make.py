@@ -124,10 +124,16 @@ def capacity_of(target: Target, devices: int) -> tuple[int, str]:
     return found // devices, f"available memory{share}"
 
 
-def with_process(found: Memory, devices: int) -> Memory:
-    """The same with what the process takes beside the arrays of its devices: interpreter, libraries, compiler."""
+def with_process(found: Memory, devices: int, held: int = 0) -> Memory:
+    """The same with what the process takes beside the arrays of its devices: interpreter, libraries, compiler.
+
+    Args:
+        found: the arrays of a device.
+        devices: how many are in the process.
+        held: bytes of their arrays that the process holds already.
+    """
     whole = found.peak * devices
-    process = host.process(whole, 0)
+    process = host.process(whole - held)
     categories = {**found.categories, "process": max(0, (process - whole) // devices)}
     return dataclasses.replace(found, categories=categories)
 
