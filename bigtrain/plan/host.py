@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import resource
 import sys
 from pathlib import Path
@@ -55,6 +56,12 @@ def rss() -> int:
         return peak_rss()
 
 
+@functools.cache
+def baseline() -> int:
+    """Bytes of this process when it is first asked: once it has compiled a run, before other programs add to it."""
+    return max(rss(), peak_rss() - LATER)
+
+
 def process(arrays: int) -> int:
     """The most memory of a run on this CPU, foreseen by this process, which has compiled the same program.
 
@@ -63,4 +70,4 @@ def process(arrays: int) -> int:
     Args:
         arrays: bytes that the run's program and data take, beyond what this process holds.
     """
-    return max(peak_rss(), rss() + arrays + LATER)
+    return baseline() + arrays + LATER

@@ -18,6 +18,14 @@ from bigtrain.plan.published import PUBLISHED, published
 from bigtrain.plan.topology import installed
 
 LM = "model=transformer/llama_nano data=random_tokens data.vocabulary=512 data.length=32 batch_size=32"
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan measures the peak of this CPU, and other tests must not find it."""
+    monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "cache"))
+
+
 NO_WHEELS = pytest.mark.skipif(installed("tpu") or installed("gpu"), reason="the extras plan-tpu or plan-gpu are here")
 
 

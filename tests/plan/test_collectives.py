@@ -88,12 +88,12 @@ def _shape(mesh: Mesh, dims: tuple, *sizes: int) -> jax.ShapeDtypeStruct:
 
 def test_a_compiled_product_over_a_split_dimension_is_summed() -> None:
     mesh = _mesh()
-    left, right = _shape(mesh, (None, "tensor"), 16, 4096), _shape(mesh, ("tensor", None), 4096, 32)
-    whole = NamedSharding(mesh, PartitionSpec())
-    text = jax.jit(jnp.matmul, out_shardings=whole).lower(left, right).compile().as_text()
+    left, right = _shape(mesh, ("fsdp", "tensor"), 16, 4096), _shape(mesh, ("tensor", None), 4096, 32)
+    rows = NamedSharding(mesh, PartitionSpec("fsdp"))
+    text = jax.jit(jnp.matmul, out_shardings=rows).lower(left, right).compile().as_text()
     (only,) = collectives(text, dict(mesh.shape))
     found = (only.kind, only.axis, only.members, only.count, only.bytes)
-    assert found == ("all-reduce", "tensor", 2, 1, 16 * 32 * 4)
+    assert found == ("all-reduce", "tensor", 2, 1, 16 // 4 * 32 * 4)
 
 
 def test_a_compiled_scan_counts_each_turn() -> None:

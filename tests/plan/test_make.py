@@ -64,10 +64,10 @@ def test_a_price_gives_the_cost() -> None:
 
 
 def test_operations_of_an_lstm() -> None:
-    width, steps, batch, vocabulary = 128, 16, 32, 75
+    width, steps, batch, vocabulary, embedded = 128, 16, 32, 75, 64
     lstm = ("model=rnn", "model.cell=lstm", f"model.width={width}", "model.layers=1")
     plan = made(*lstm, "data=text", f"data.length={steps}", f"batch_size={batch}").plan
-    cell = 2 * (2 * width) * (4 * width)  # of input and state into four gates
+    cell = 2 * (embedded + width) * (4 * width)  # of input and state into four gates
     head = 2 * width * vocabulary
     by_hand = 3 * batch * steps * (cell + head)
     assert plan.vocabulary == vocabulary
