@@ -84,7 +84,7 @@ def memory_of(ready: Prepared, target: Target) -> Memory | None:
     uses = {name: use_of(item, platform) for name, item in program.executables.items()}
     own = jax.process_index()
     local = sum(device.process_index == own for device in ready.rules.mesh.devices.flat)
-    found = memory(resting, uses, 0, *capacity_of(target, local))
+    found = memory(resting, uses, 0, *capacity_of(target, local), saves=platform == "cpu")
     held = train.feed if isinstance(placement, Resident) else ()
     return with_process(found, local, _bytes(held) * local) if platform == "cpu" else found
 

@@ -72,7 +72,7 @@ def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
     uses, text = compiled(lowered, chip.platform if target.exact else "cpu")
     resting = Resting.of(made, lowered.state, train, len(dataset.splits.get("validation", ())))
     kept = residuals(made.definition, lowered.state, train.feed, lowered.shapes[3], rules)
-    found = memory(resting, uses, kept, capacity, of)
+    found = memory(resting, uses, kept, capacity, of, saves=chip.platform == "cpu")
     if chip.platform == "cpu":
         found = with_process(found, rules.mesh.size)
     sent = collectives(text, rules.mesh.shape) if text else None

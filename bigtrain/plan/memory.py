@@ -18,6 +18,8 @@ CATEGORIES = ("parameters", "optimizer", "statistics", "gradients", "activations
 """The optimizer's includes the moving average of the parameters; `batch` is the training set where it stays on the
 device; `evaluation` is what is kept of the validation set."""
 
+SAVED = 2  # times the state: the copy that a checkpoint is written from, and what of it is encoded
+
 _EXHAUSTED = re.compile(r"(?:Used|temporaries \(|\()\s*([\d.]+)([KMGT]?)\)?\s*(?:of|exceeds available)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -35,7 +37,7 @@ class Memory:
     """The bytes on each device at the fullest moment."""
 
     categories: Mapping[str, int]
-    during: str  # training, evaluation or initialisation
+    during: str  # training, evaluation, initialisation or saving
     capacity: int
     of: str  # what the capacity is
 
@@ -111,7 +113,9 @@ class Resting:
         return self.parameters + self.optimizer + self.statistics
 
 
-def memory(resting: Resting, uses: Mapping[str, Use], activations: int, capacity: int, of: str) -> Memory:
+def memory(
+    resting: Resting, uses: Mapping[str, Use], activations: int, capacity: int, of: str, *, saves: bool = False
+) -> Memory:
     """The fullest moment of a run.
 
     Args:
@@ -120,6 +124,7 @@ def memory(resting: Resting, uses: Mapping[str, Use], activations: int, capacity
         activations: what the backward pass keeps of the forward pass, estimated.
         capacity: what a device can hold.
         of: what that is.
+        saves: whether checkpoints are written from the same memory, as on a CPU.
     """
     feeds = resting.feed * resting.feeds
     waiting = resting.kept if resting.kept else 2 * resting.chunk  # else one is in use, one on its way
@@ -128,10 +133,14 @@ def memory(resting: Resting, uses: Mapping[str, Use], activations: int, capacity
         moments["evaluation"] = feeds + waiting + uses["evaluate"].made + resting.state
     if "init" in uses:  # the state is its result
         moments["initialisation"] = feeds + uses["init"].made
+    if saves:
+        moments["saving"] = feeds + resting.kept + (1 + SAVED) * resting.state
     during = max(moments, key=lambda name: moments[name])
     state = (resting.parameters, resting.optimizer, resting.statistics)
     if during == "initialisation":
         split = (0, 0, max(0, uses["init"].made - resting.state), feeds, 0)
+    elif during == "saving":
+        split = (0, 0, SAVED * resting.state, feeds, resting.kept)
     elif during == "evaluation":
         split = (0, 0, uses["evaluate"].made, feeds, waiting)
     else:

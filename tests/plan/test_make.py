@@ -141,6 +141,8 @@ def test_the_fullest_moment_decides() -> None:
     assert (trained.fits, trained.missing) == (False, 260)
     started = memory(RESTING, {"advance": Use(0, 1), "init": Use(0, 1000)}, 50, 2000, "made up")
     assert (started.during, started.peak) == ("initialisation", 20 + 1000)
+    saved = memory(RESTING, {"advance": Use(0, 1)}, 50, 2000, "made up", saves=True)
+    assert (saved.during, saved.peak) == ("saving", 20 + 30 + 3 * 310)
 
 
 @pytest.mark.parametrize(
