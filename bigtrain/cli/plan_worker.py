@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from bigtrain.plan.hardware import parse
 
 def main() -> None:
     """Answers; what libraries print goes to stderr."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     asked = json.load(sys.stdin)
@@ -26,6 +29,13 @@ def main() -> None:
         answer = {"error": str(error), "code": error.exit_code}
     answers.write(json.dumps(answer))
     answers.close()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the command that started it is gone: nobody waits for the answer then."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def answered(asked: Mapping[str, Any]) -> dict[str, Any]:
