@@ -106,6 +106,23 @@ def launch(
 
 
 @app.command()
+def plan(
+    overrides: Overrides = None,
+    search: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--search", metavar="KEYS", help="Rank what fits: mesh,batch_size,remat,accumulate,precision."),
+    ] = None,
+    json: Json = False,
+    config_dir: ConfigDir = None,
+    trust: Trust = None,
+) -> None:
+    """Say what a run would cost on hardware=NAME (tpu-v5e-256, gpu-h100-8, cpu): memory, FLOPs, time, money."""
+    from bigtrain.cli.plan import run
+
+    run(overrides or [], search=search, as_json=json, config_dir=config_dir, trust=trust or [])
+
+
+@app.command()
 def evaluate(
     run: Run,
     overrides: Overrides = None,

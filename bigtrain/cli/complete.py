@@ -13,6 +13,8 @@ from pathlib import Path
 
 from bigtrain.config import check, groups, kinds, schema, signature
 from bigtrain.config.errors import ConfigError
+from bigtrain.plan.hardware import CHIPS
+from bigtrain.plan.searched import KEYS
 
 OPTIONS = {
     "fit": ("--cfg", "--dry-run", "--json", "--config-dir", "--trust", "--help"),
@@ -20,6 +22,7 @@ OPTIONS = {
         "--processes", "--devices-per-process", "--logs", "--cfg", "--dry-run", "--json", "--config-dir", "--trust",
         "--help",
     ),
+    "plan": ("--search", "--json", "--config-dir", "--trust", "--help"),
     "evaluate": ("--split", "--checkpoint", "--json", "--trust", "--help"),
     "predict": ("--input", "--output", "--checkpoint", "--json", "--trust", "--help"),
     "sample": (
@@ -37,6 +40,7 @@ _VALUES = {
     "--split": ("train", "validation", "test"),
     "--checkpoint": ("last", "best"),
     "--method": ("bytes-bpe", "bpe", "unigram", "wordpiece"),
+    "--search": KEYS,
 }
 _RUN_VERBS = ("evaluate", "predict", "sample")
 
@@ -113,6 +117,8 @@ def completions(words: Sequence[str]) -> list[str]:
         return _overrides(word, before)
     if verb == "launch":
         return _starting(word, ["fit"])
+    if verb == "plan":
+        return sorted([*_overrides(word, before), *_hardware(word)])
     if verb == "data inspect":
         return _of_data(word, before)
     if verb == "data tokenize":
@@ -139,6 +145,14 @@ def _overrides(word: str, before: Sequence[str]) -> list[str]:
     if "." in word or any(word == group for group in schema.COMPONENTS):
         keys += [f"{path}=" for path in _fields(word.split(".")[0], available, before)]
     return _starting(word, keys)
+
+
+def _hardware(word: str) -> list[str]:
+    """`hardware=` and the kinds there are; the number follows."""
+    if not word.startswith("hardware="):
+        return ["hardware="] if "hardware=".startswith(word) else []
+    names = [chip.name if chip.platform == "cpu" else f"{chip.platform}-{chip.name}-" for chip in CHIPS.values()]
+    return _starting(word, [f"hardware={name}" for name in names])
 
 
 def _of_data(word: str, before: Sequence[str]) -> list[str]:

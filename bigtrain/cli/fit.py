@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
@@ -65,7 +65,12 @@ def run(
             return
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
-        ready = prepare(checked, trusted, dataset)
+        ready = _compiled(prepare, checked, trusted, dataset, overrides)
+    if checked.run.plan.checks:
+        from bigtrain.plan.check import check_memory
+
+        typed = composed.overrides
+        check_memory(ready, lambda more: understood([*typed, *more], config_dir, trust)[1], trusted, dataset)
     clock.recharge("compile", ready.compile_seconds)
     if existing is not None or dry_run:
         directory = existing
@@ -109,6 +114,20 @@ def _loaded(checked: Checked, trusted: Trust) -> Dataset:
 def kept(overrides: Sequence[str]) -> list[str]:
     """What the run directory keeps of what was typed: not which of several processes this was."""
     return [text for text in overrides if not _key(text).startswith("distributed.")]
+
+
+def _compiled(prepare: Any, checked: Checked, trusted: Trust, dataset: Any, typed: Sequence[str]) -> Prepared:
+    """The compiled run; the compiler of some accelerators refuses what doesn't fit."""
+    try:
+        ready: Prepared = prepare(checked, trusted, dataset)
+    except RuntimeError as error:
+        from bigtrain.plan.check import explained
+
+        refused = explained(error, typed)
+        if refused is None:
+            raise
+        raise refused from error
+    return ready
 
 
 def flags(config_dir: Path | None, trust: Sequence[str]) -> str:

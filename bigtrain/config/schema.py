@@ -32,6 +32,7 @@ NESTED = {
     "distributed": "DistributedConfig",
     "checkpoint": "CheckpointConfig",
     "early_stopping": "EarlyStoppingConfig",
+    "plan": "PlanConfig",
 }
 """Spine keys that hold a table of their own, and the class that types it."""
 
@@ -67,6 +68,24 @@ class EarlyStoppingConfig:
 
     patience: PositiveInt | None = None
     min_delta: NonNegativeFloat = 0.0
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """What is worked out before a run starts (`bigtrain plan`).
+
+    Args:
+        check: whether fit refuses to start what can't fit into the memory of the devices at hand.
+        price: of a device for an hour, in any currency; the plan then says what the run costs.
+    """
+
+    check: bool | Literal["on", "off"] = "on"  # YAML reads on and off as booleans
+    price: PositiveFloat | None = None
+
+    @property
+    def checks(self) -> bool:
+        """Whether a run is checked before it starts."""
+        return self.check in (True, "on")
 
 
 @dataclass(frozen=True)
@@ -159,6 +178,7 @@ class RunConfig:
         compilation_cache: keep compiled programs in $BIGTRAIN_CACHE (default ~/.cache/bigtrain) for the next start.
         checkpoint: when to save and what to keep.
         early_stopping: when to end before the last step.
+        plan: the check before a run starts, and what a plan counts with.
         plugins: packages of your own whose classes the config may name; same as --trust.
     """
 
@@ -192,6 +212,7 @@ class RunConfig:
     compilation_cache: bool = True
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     plugins: tuple[str, ...] = ()
 
     def duration(self, name: str) -> Duration:

@@ -55,6 +55,8 @@ def unknown_key(key: str, paths: Iterable[str], where: str, value: str = "…") 
     same = [path for path in paths if path.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     close = nearest(key, paths) or nearest(key, [path.rsplit(".", 1)[-1] for path in paths])
     full = [path for path in paths if close and (path == close[0] or path.rsplit(".", 1)[-1] == close[0])]
+    if key == "hardware":
+        return ConfigError(key, "is what a plan is made for", hint=f"bigtrain plan hardware={value} …")
     best = _ALIASES.get(key) or (same[0] if same else full[0] if full else None)
     if best == "steps" and "epoch" in key:
         value = f"{'10' if value == '…' else value}epochs"

@@ -6,18 +6,17 @@ placement only decides whether indices or examples travel to the device.
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bigtrain.data.ahead import ahead
 from bigtrain.data.arrays import Arrays
 from bigtrain.data.memory import aligned
 from bigtrain.data.sampler import Order
@@ -26,14 +25,12 @@ from bigtrain.data.workers import batches
 from bigtrain.parallel.arrays import Share, put
 from bigtrain.parallel.rules import Rules
 
-Item = TypeVar("Item")
 Feed = Any
 """What one dispatch takes: ({name: [N, …]}, indices [S, B]) when resident, {name: [S, B, …]} when streamed."""
 
 CPU_RESIDENT_BYTES = 1 << 29  # on a CPU a larger training set is streamed: the copy would double what it takes
 DEVICE_SHARE = 0.25  # of an accelerator's memory, at most so much is given to the training set
 CHUNK_BYTES = 64 << 20  # at most this much is gathered for one dispatch
-PATIENCE = 10.0  # seconds that a thread has to let go of what it reads from
 QUEUED = 2  # chunks that a streaming thread prepares ahead
 STEPS, STREAMED_STEPS = 1024, 64  # at most so many in a dispatch: indices are small, examples are copied
 BLOCK = 8192  # examples read at a time where a whole set is put on the devices
@@ -205,49 +202,6 @@ def put_chunk(
     return feed
 
 
-def ahead(items: Iterator[Item], room: int) -> Iterator[Item]:
-    """The same items, produced by a thread up to `room` items ahead; an error is raised where its item would come."""
-    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(room)
-    stopped = threading.Event()
-
-    def offer(entry: tuple[bool, Any]) -> bool:
-        while not stopped.is_set():
-            try:
-                waiting.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not offer((True, item)):
-                    return
-            offer((False, None))
-        except BaseException as error:  # handed to the consumer, whatever it is
-            offer((False, error))
-        finally:
-            close = getattr(items, "close", None)  # a generator: what it holds is let go of here, not at some time
-            if close is not None:
-                close()
-
-    thread = threading.Thread(target=work, name="bigtrain-data", daemon=True)
-    thread.start()
-    try:
-        while True:
-            more, value = waiting.get()
-            if more:
-                yield value
-            elif value is None:
-                return
-            else:
-                raise value
-    finally:
-        stopped.set()
-        thread.join(PATIENCE)  # worker processes are ended by it; at the end of this process it would be too late
-
-
 def choose(
     source: Source, spec: Spec, order: Order, rules: Rules, *, placement: str, capacity: int | None, workers: int = 0
 ) -> tuple[Resident | Streamed, str]:
@@ -263,18 +217,56 @@ def choose(
         workers: processes that gather streamed batches; 0 is a thread of this one.
     """
     device = next(iter(rules.mesh.local_devices), rules.mesh.devices.flat[0])  # a plan's are all elsewhere
-    size, room = len(source) * spec.example_bytes, resident_bytes(device)
     several = jax.process_count() > 1
-    resident = placement == "resident" or (placement == "auto" and size <= room and not several)
-    reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
-    reason = "auto: each process reads its share" if several else reason
-    reason = reason if placement == "auto" else f"placement={placement}"
+    resident, steps, reason = _decided(
+        source, spec, order, placement, capacity, -1 if several else resident_bytes(device)
+    )
+    if several and placement == "auto":
+        reason = "auto: each process reads its share"
     if workers:
         reason += "; data_workers are not needed" if resident else f"; {workers} worker process" + "es" * (workers > 1)
     if resident:
-        return Resident.of(source, order, rules, capacity or most(STEPS, INDEX_BYTES, 4 * order.batch_size)), reason
-    steps = capacity or most(STREAMED_STEPS, CHUNK_BYTES, spec.example_bytes * order.batch_size)
+        return Resident.of(source, order, rules, steps), reason
     return Streamed(source, spec, order, rules, steps, workers), reason
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What `choose` would give on hardware that need not be there: a feed as shapes, and how many are alive at once."""
+
+    feed: Feed
+    capacity: int
+    feeds: int
+    reason: str
+
+
+def foreseen(
+    source: Source, spec: Spec, order: Order, rules: Rules, *, placement: str, capacity: int | None, room: int
+) -> Foreseen:
+    """The placement that `choose` would come to where training sets of up to `room` bytes stay on the device."""
+    resident, steps, reason = _decided(source, spec, order, placement, capacity, room)
+    if not resident:
+        made = Streamed(source, spec, order, rules, steps)
+        return Foreseen(made.abstract(), steps, QUEUED + 2, reason)  # queued, one being made, and the one in use
+    arrays = {
+        name: jax.ShapeDtypeStruct((len(source), *field.shape), field.dtype, sharding=rules.sharding())
+        for name, field in spec.fields.items()
+    }
+    indices = jax.ShapeDtypeStruct((steps, order.batch_size), jnp.int32, sharding=rules.sharding((None, "batch")))
+    return Foreseen((arrays, indices), steps, 1, reason)
+
+
+def _decided(
+    source: Source, spec: Spec, order: Order, placement: str, capacity: int | None, room: int
+) -> tuple[bool, int, str]:
+    """Whether the set stays on the device, the steps of a dispatch, and why."""
+    size = len(source) * spec.example_bytes
+    resident = placement == "resident" or (placement == "auto" and size <= room)
+    reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
+    reason = reason if placement == "auto" else f"placement={placement}"
+    if resident:
+        return True, capacity or most(STEPS, INDEX_BYTES, 4 * order.batch_size), reason
+    return False, capacity or most(STREAMED_STEPS, CHUNK_BYTES, spec.example_bytes * order.batch_size), reason
 
 
 def most(steps: int, room: int, step_bytes: int) -> int:

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bigtrain.data.placement import CHUNK_BYTES, Feed, ahead, put_chunk
+from bigtrain.data.ahead import ahead
+from bigtrain.data.placement import CHUNK_BYTES, Feed, put_chunk
 from bigtrain.data.spec import Source, Spec
 from bigtrain.parallel.arrays import Share
 from bigtrain.parallel.rules import Rules

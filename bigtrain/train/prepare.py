@@ -14,7 +14,7 @@ from bigtrain.config.duration import Duration
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.schema import RunConfig
 from bigtrain.config.trust import Trust
-from bigtrain.data.placement import Resident, Streamed, choose
+from bigtrain.data.placement import Feed, Resident, Streamed, choose
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset, Spec
 from bigtrain.optim.chain import Chain
@@ -25,7 +25,8 @@ from bigtrain.tasks import Task
 from bigtrain.tasks.fits import check_fits
 from bigtrain.train import cache
 from bigtrain.train.evaluate import Batching
-from bigtrain.train.program import Definition, Program, compile_program
+from bigtrain.train.lower import Lowered, lower_program
+from bigtrain.train.program import Definition, Program
 
 EVALUATED_VALUES = 1 << 20  # numbers of inputs or scores that an evaluation batch may have beyond the training batch
 
@@ -136,6 +137,46 @@ def model_numbers(node: Node, fields: tuple[str, ...]) -> dict[str, float]:
     return found
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What a run comes to on a mesh, before anything is compiled and before its data is anywhere."""
+
+    rules: Rules
+    lengths: Lengths
+    order: Order
+    definition: Definition
+    values: dict[str, float]
+    batching: Batching
+
+    def lowered(self, train: tuple[Feed, int]) -> Lowered:
+        """The program for a training feed of this shape and capacity, to be compiled."""
+        return lower_program(self.definition, self.rules, self.values, train, self.batching.abstract())
+
+
+def outline(checked: Checked, trusted: Trust, dataset: Dataset, rules: Rules) -> Outline:
+    """Everything that can be wrong with a run is wrong here, or in lowering it."""
+    run = checked.run
+    _check_divides(run, rules)
+    size = len(dataset.splits["train"])
+    lengths, to_steps = converter(run, size)
+    made = definition(checked, trusted, dataset)
+    values = numbers(checked, made, lengths, to_steps)
+    task = made.make_task(values)
+    check_fits(task, dataset.spec, made.objective)
+    _check_monitor(run, task, dataset)
+    made.chain.check_freeze(list(made.recipe()[1].params))
+    order = Order(size, run.batch_size, run.seed)
+    return Outline(rules, lengths, order, made, values, batching_for(run, dataset, rules))
+
+
+def feed_settings(run: RunConfig) -> dict[str, Any]:
+    """What the config says of where the training set lives, for `placement.choose` and `placement.foreseen`."""
+    return {
+        "placement": run.placement,
+        "capacity": None if run.steps_per_dispatch == "auto" else int(run.steps_per_dispatch),
+    }
+
+
 def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     """Compiles the run; everything that can be wrong with it is wrong here, before anything is written."""
     run = checked.run
@@ -145,26 +186,17 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     rules = Rules.of(meshes.make(run.mesh), run.mesh)
     if rules.mesh.devices.flat[0].platform == "cpu":
         allocator.keep_freed_memory()
-    _check_divides(run, rules)
+    made = outline(checked, trusted, dataset, rules)
     source = dataset.splits["train"]
-    lengths, to_steps = converter(run, len(source))
-    order = Order(len(source), run.batch_size, run.seed)
-    capacity = None if run.steps_per_dispatch == "auto" else int(run.steps_per_dispatch)
-    how = {"placement": run.placement, "capacity": capacity, "workers": run.data_workers}
-    placement, reason = choose(source, dataset.spec, order, rules, **how)
-    made = definition(checked, trusted, dataset)
-    values = numbers(checked, made, lengths, to_steps)
-    task = made.make_task(values)
-    check_fits(task, dataset.spec, made.objective)
-    _check_monitor(run, task, dataset)
-    made.chain.check_freeze(list(made.recipe()[1].params))
-    batching = batching_for(run, dataset, rules)
+    how = {**feed_settings(run), "workers": run.data_workers}
+    placement, reason = choose(source, dataset.spec, made.order, rules, **how)
     before, started = cache.COUNT.copy(), time.perf_counter()
-    program = compile_program(made, rules, values, (placement.abstract(), placement.capacity), batching.abstract())
+    program = made.lowered((placement.abstract(), placement.capacity)).compiled()
     seconds = time.perf_counter() - started
     return Prepared(
-        run, dataset, lengths, rules, placement, reason, batching, values, program, seconds, cache.COUNT.since(before)
-    )
+        run, dataset, made.lengths, rules, placement, reason, made.batching, made.values, program, seconds,
+        cache.COUNT.since(before),
+    )  # fmt: skip
 
 
 def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | None = None) -> Batching:

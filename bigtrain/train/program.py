@@ -6,9 +6,7 @@ Shapes first, then shardings, then executables; arrays come last. Everything tha
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +30,6 @@ from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import step
-from bigtrain.train.flops import count, flops_of
 from bigtrain.train.sharding import check_used, sharded
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
@@ -94,7 +91,7 @@ class Definition:
         """
         task, rule = self.make_task(numbers), self.chain.transformation(numbers)
         dtype = jnp.dtype(PRECISIONS[self.precision])
-        gradient = step.mean_gradient(recipe, task, _fields(recipe, numbers), dtype=dtype, accumulate=self.accumulate)
+        gradient = step.mean_gradient(recipe, task, fields_of(recipe, numbers), dtype=dtype, accumulate=self.accumulate)
         key, ema = _keys(numbers)[1], numbers["ema"] if self.ema else None
 
         def one(state: TrainState, at: jax.Array) -> tuple[TrainState, Metrics]:
@@ -124,7 +121,7 @@ class Definition:
         self, recipe: Recipe, state: TrainState, feed: Feed, weights: jax.Array, number: jax.Array, numbers: Numbers
     ) -> Metrics:
         """The merged metric states of the first `number` batches of a feed; `weights` [S, B] is 0 for padding."""
-        task, fields = self.make_task(numbers), _fields(recipe, numbers)
+        task, fields = self.make_task(numbers), fields_of(recipe, numbers)
         parts = state.evaluated()
         dtype = jnp.dtype(PRECISIONS[self.precision])
         parts = Parts(step.cast(parts.params, dtype), parts.rest)
@@ -148,7 +145,8 @@ def _keys(numbers: Numbers) -> tuple[jax.Array, jax.Array, jax.Array]:
     return init, train, evaluation
 
 
-def _fields(recipe: Recipe, numbers: Numbers) -> dict[str, Any]:
+def fields_of(recipe: Recipe, numbers: Numbers) -> dict[str, Any]:
+    """The values of a model's hyperparameters, by the constructor's field."""
     return {field: numbers[f"model.{field}"] for field in recipe.fields}
 
 
@@ -189,59 +187,6 @@ def _number(name: str, value: float) -> np.generic:
     return np.uint32(int(value) & 0xFFFF_FFFF) if name == "seed" else np.float32(value)
 
 
-def compile_program(
-    definition: Definition,
-    rules: Rules,
-    values: Mapping[str, float],
-    train: tuple[Feed, int],
-    evaluation: tuple[Feed, jax.ShapeDtypeStruct],
-) -> Program:
-    """Compiles the program from shapes; no array of the model exists yet.
-
-    Args:
-        definition: what to compute.
-        rules: mesh and shardings.
-        values: the numbers, for their names.
-        train: the abstract training feed and its capacity in steps.
-        evaluation: the abstract evaluation feed and weights.
-    """
-    recipe, _ = definition.recipe()
-    replicated = rules.sharding()
-    numbers = _abstract_numbers(values, rules)
-    number = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
-    state = sharded(jax.eval_shape(definition.init, numbers), recipe, rules)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    feed, capacity = train
-
-    def advance(state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, Metrics]:
-        return definition.advance(recipe, capacity, state, feed, number, numbers)
-
-    jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
-    with placed_by(rules) as named:
-        traced = jitted.trace(state, feed, number, numbers)
-        check_used(rules, recipe, state, named)
-        lowered = {
-            "advance": traced.lower(),
-            "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
-            "evaluate": _evaluation(definition, recipe, rules, state, values, evaluation),
-        }
-    with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
-        executables = dict(zip(lowered, pool.map(lambda item: item.compile(), lowered.values()), strict=True))
-    flops = _flops(definition, traced.jaxpr, (state, feed, number, numbers), capacity)
-    return Program(definition, recipe, rules, state, capacity, executables, flops)
-
-
-def _flops(definition: Definition, traced: Any, shapes: tuple[Any, ...], capacity: int) -> float:
-    """Operations of a step; those that `remat` repeats are left out, as MFU is defined without them."""
-    node = definition.model
-    if node.arguments.get("remat", "none") == "none":
-        return flops_of(traced)  # the loop's body counts once
-    plain = dataclasses.replace(node, arguments={**node.arguments, "remat": "none"})
-    kept = dataclasses.replace(definition, model=plain)
-    recipe = kept.recipe()[0]
-    return count(lambda *given: kept.advance(recipe, capacity, *given), *shapes)
-
-
 def compile_evaluation(
     definition: Definition,
     rules: Rules,
@@ -253,12 +198,12 @@ def compile_evaluation(
     recipe, _ = definition.recipe()
     abstract = sharded(state, recipe, rules)
     with placed_by(rules) as named:
-        evaluate = _evaluation(definition, recipe, rules, abstract, values, evaluation)
+        evaluate = lower_evaluation(definition, recipe, rules, abstract, values, evaluation)
     check_used(rules, recipe, abstract, named)
     return Program(definition, recipe, rules, abstract, 0, {"evaluate": evaluate.compile()})
 
 
-def _evaluation(
+def lower_evaluation(
     definition: Definition,
     recipe: Recipe,
     rules: Rules,
@@ -273,10 +218,11 @@ def _evaluation(
 
     count = jax.ShapeDtypeStruct((), jnp.int32, sharding=rules.sharding())
     jitted = jax.jit(evaluate, out_shardings=rules.sharding())
-    return jitted.lower(state, *evaluation, count, _abstract_numbers(values, rules))
+    return jitted.lower(state, *evaluation, count, abstract_numbers(values, rules))
 
 
-def _abstract_numbers(values: Mapping[str, float], rules: Rules) -> dict[str, jax.ShapeDtypeStruct]:
+def abstract_numbers(values: Mapping[str, float], rules: Rules) -> dict[str, jax.ShapeDtypeStruct]:
+    """The numbers as shapes, whole on each device."""
     sharding = rules.sharding()
     return {
         name: jax.ShapeDtypeStruct((), _number(name, value).dtype, sharding=sharding) for name, value in values.items()

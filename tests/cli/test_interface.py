@@ -24,6 +24,7 @@ INTERFACE = {
         "--cfg", "--config-dir", "--devices-per-process", "--dry-run", "--json", "--logs", "--processes", "--trust",
         "-n", "overrides", "verb",
     ],
+    "plan": ["--config-dir", "--json", "--search", "--trust", "overrides"],
     "evaluate": ["--checkpoint", "--json", "--split", "--trust", "overrides", "run"],
     "predict": ["--checkpoint", "--input", "--json", "--output", "--trust", "run"],
     "sample": [
@@ -42,7 +43,7 @@ INTERFACE = {
 KEYS = (
     "seed", "steps", "batch_size", "run_dir", "eval_every", "log_every", "checkpoint.every", "checkpoint.keep",
     "optimizer.learning_rate", "model.widths", "model.cell", "model.dropout", "data.dir", "data.path", "mesh.data",
-    "precision",
+    "precision", "plan.check", "plan.price",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ PARTNERS: dict[str, Partners] = {
     "data=array_record": lambda folder: [f"data.path={write_array_records(folder / 'shards')}"],
     "data=huggingface": lambda folder: [f"data.path={write_huggingface(folder / 'saved')}"],
     "data=text": ["model=rnn", "data.length=12"],
+    "data=random_tokens": ["model=rnn", "data.length=12", "data.vocabulary=20", "data.examples=200"],
     "model=transformer*": ["model.layers=2", "model.width=16", "model.heads=2", "model.kv_heads=1", "model.hidden=24"],
     "model=transformer/nano": ["data=text", "data.length=12"],
     "model=transformer/gpt2*": ["data=text", "data.length=12"],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bigtrain.config.schema import MeshConfig
+from bigtrain.data.ahead import ahead
 from bigtrain.data.arrays import Arrays, Mapped
 from bigtrain.data.memory import ALIGNMENT
 from bigtrain.data.placement import (
@@ -16,7 +17,6 @@ from bigtrain.data.placement import (
     Dispatch,
     Resident,
     Streamed,
-    ahead,
     choose,
     gathered,
     most,

@@ -1,0 +1,68 @@
+"""The process that makes a plan: reads what is asked on stdin, and answers on stdout with one JSON object."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bigtrain.cli.fit import flags, understood
+from bigtrain.config.check import Checked
+from bigtrain.config.errors import BigtrainError
+from bigtrain.plan.hardware import parse
+
+
+def main() -> None:
+    """Answers; what libraries print goes to stderr."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    asked = json.load(sys.stdin)
+    try:
+        answer = answered(asked)
+    except BigtrainError as error:
+        answer = {"error": str(error), "code": error.exit_code}
+    answers.write(json.dumps(answer))
+    answers.close()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the command that started it is gone: nobody waits for the answer then."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def answered(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan as JSON and as a page, and what is said if it doesn't fit."""
+    config_dir = Path(asked["config_dir"]) if asked["config_dir"] else None
+
+    def variant(changes: Sequence[str]) -> Checked:
+        return understood([*asked["overrides"], *changes], config_dir, asked["trust"])[1]
+
+    _, checked, trusted = understood(asked["overrides"], config_dir, asked["trust"])
+    from bigtrain.data.load import load_data
+
+    dataset = load_data(checked, trusted)
+    from bigtrain.plan.planner import Planner
+    from bigtrain.plan.report import page, refusal
+    from bigtrain.plan.topology import devices_of
+
+    target = devices_of(parse(asked["hardware"]))
+    planner = Planner(variant, trusted, dataset, target, asked["source"])
+    if asked["search"]:
+        from bigtrain.plan.search import search
+
+        return search(planner, asked["search"]).answer(asked["overrides"], flags(config_dir, asked["trust"]))
+    made = planner.advised()
+    refused = None if made.memory.fits else refusal(made)
+    return {"json": made.to_json(), "page": page(made), "refused": refused}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""From a definition and a mesh to a program that only has to be compiled: shapes and shardings are decided here.
+
+`fit` compiles it for the devices at hand; `plan` for hardware that need not be there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bigtrain.data.placement import Feed
+from bigtrain.models.split import Recipe
+from bigtrain.parallel.naming import placed_by
+from bigtrain.parallel.rules import Rules
+from bigtrain.train.flops import count, flops_of, products_of
+from bigtrain.train.program import Definition, Numbers, Program, abstract_numbers, lower_evaluation
+from bigtrain.train.sharding import check_used, sharded
+from bigtrain.train.state import TrainState
+from bigtrain.train.step import Metrics
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program before XLA sees it. `parts` are its lowered functions: advance, init, evaluate."""
+
+    definition: Definition
+    recipe: Recipe
+    rules: Rules
+    state: TrainState
+    capacity: int
+    parts: Mapping[str, Any]
+    traced: Any  # the jaxpr of advance
+    shapes: tuple[Any, ...]  # what advance takes
+
+    def compiled(self) -> Program:
+        """The program for the devices of its mesh."""
+        with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
+            made = pool.map(lambda item: item.compile(), self.parts.values())
+            executables = dict(zip(self.parts, made, strict=True))
+        flops = self.flops()
+        return Program(self.definition, self.recipe, self.rules, self.state, self.capacity, executables, flops)
+
+    def flops(self, *, products: bool = False) -> float:
+        """Operations of a step; those that `remat` repeats are left out, as MFU is defined without them.
+
+        Args:
+            products: count matrix products and convolutions alone.
+        """
+        node = self.definition.model
+        if node.arguments.get("remat", "none") == "none":  # nothing is repeated
+            return products_of(self.traced) if products else self.flops_repeated()
+        plain = dataclasses.replace(node, arguments={**node.arguments, "remat": "none"})
+        kept = dataclasses.replace(self.definition, model=plain)
+        recipe = kept.recipe()[0]
+        return count(lambda *given: kept.advance(recipe, self.capacity, *given), *self.shapes, products=products)
+
+    def flops_repeated(self) -> float:
+        """Operations that a step does, what `remat` repeats among them; the body of the loop over steps counts once."""
+        return flops_of(self.traced)
+
+
+def lower_program(
+    definition: Definition,
+    rules: Rules,
+    values: Mapping[str, float],
+    train: tuple[Feed, int],
+    evaluation: tuple[Feed, jax.ShapeDtypeStruct],
+) -> Lowered:
+    """Lowers the program from shapes; no array of the model exists yet.
+
+    Args:
+        definition: what to compute.
+        rules: mesh and shardings.
+        values: the numbers, for their names.
+        train: the abstract training feed and its capacity in steps.
+        evaluation: the abstract evaluation feed and weights.
+    """
+    recipe, _ = definition.recipe()
+    replicated = rules.sharding()
+    numbers = abstract_numbers(values, rules)
+    number = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
+    state = sharded(jax.eval_shape(definition.init, numbers), recipe, rules)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    feed, capacity = train
+
+    def advance(state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, Metrics]:
+        return definition.advance(recipe, capacity, state, feed, number, numbers)
+
+    jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
+    with placed_by(rules) as named:
+        traced = jitted.trace(state, feed, number, numbers)
+        check_used(rules, recipe, state, named)
+        parts = {
+            "advance": traced.lower(),
+            "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
+            "evaluate": lower_evaluation(definition, recipe, rules, state, values, evaluation),
+        }
+    return Lowered(definition, recipe, rules, state, capacity, parts, traced.jaxpr, (state, feed, number, numbers))
