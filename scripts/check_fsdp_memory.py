@@ -1,8 +1,9 @@
 """How much memory each process of an FSDP run needs, against one process by itself: measured, not planned.
 
     python scripts/check_fsdp_memory.py       # GPT-2 small with adam; about two minutes
-    python scripts/check_fsdp_memory.py --model transformer/gpt2_xl --optimizer sgd --processes 2
-    # the second: 1.5 B parameters; what was measured is in benchmarks/LOG.md
+    python scripts/check_fsdp_memory.py --model transformer/gpt2_xl --optimizer sgd optimizer.momentum=null
+
+The second has 1.5 B parameters; benchmarks/LOG.md says what was seen.
 
 Each line is a run of three steps that saves at the end. What is measured is the peak of each process's resident memory,
 as the system counts it (VmHWM), less that of the same program with a tiny model: Python, JAX, XLA.
