@@ -35,6 +35,11 @@ def prepared(*overrides: str) -> tuple[Prepared, Checked, Trust]:
 
 def run_fit(run_dir: Path, *overrides: str) -> dict[str, Any]:
     """`bigtrain fit` in this process; an existing run is continued. Returns the result."""
+    return fitted(run_dir, *overrides)[1]
+
+
+def fitted(run_dir: Path, *overrides: str) -> tuple[Prepared, dict[str, Any]]:
+    """The same; also the compiled run."""
     given = [*overrides, f"run_dir={run_dir}"]
     composed, checked, trusted = understood(given, None, [])
     ready = prepare(checked, trusted, load_data(checked, trusted))
@@ -43,7 +48,7 @@ def run_fit(run_dir: Path, *overrides: str) -> dict[str, Any]:
         directory.check_same(composed.written)
     else:
         directory = RunDirectory.create(run_dir, to_yaml(composed.written), given)
-    return fit(ready, checked, trusted, directory, Console(quiet=True), Clock())
+    return ready, fit(ready, checked, trusted, directory, Console(quiet=True), Clock())
 
 
 @contextlib.contextmanager

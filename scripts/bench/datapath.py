@@ -27,7 +27,7 @@ def measure(workload: Workload, data: Path, *, rounds: int, samples: int) -> str
     words = ["data=npz", f"data.path={data}", *workload.overrides, f"batch_size={workload.batch}", "run_dir=unused"]
     _, checked, trusted = understood(words, None, [])
     dataset = load_data(checked, trusted)
-    rules = Rules.checked(meshes.make(checked.run.mesh), checked.run.mesh.rules)
+    rules = Rules.of(meshes.make(checked.run.mesh), checked.run.mesh)
     memory = dataset.splits["train"]
     mapped = Arrays({
         "inputs": np.load(data / "x_train.npy", mmap_mode="r"), "targets": np.load(data / "y_train.npy", mmap_mode="r")

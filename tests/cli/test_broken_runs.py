@@ -98,12 +98,13 @@ batch_size: 64 does not divide over 3 devices and 1 microbatches
 """,
     "mesh.rules.btch=data": """\
 mesh.rules.btch: no array has such a dimension
-  allowed: batch
+  allowed: batch, features, hidden
   did you mean 'batch'?
 """,
     "mesh.rules.batch=dat": """\
-mesh.rules.batch: the mesh has no axis 'dat'
-  allowed: data
+mesh.rules.batch: no mesh has an axis 'dat'
+  allowed: data, fsdp, sequence, tensor
+  did you mean 'data'?
 """,
     "freeze=[hiden*]": """\
 freeze: 'hiden*' matches no parameter

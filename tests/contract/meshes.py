@@ -32,3 +32,20 @@ MESHES = {
     "sequence": ("mesh=sequence",),
 }
 CUBE = ("mesh=fsdp_tensor", "mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2", "mesh.rules.optimizer=data")
+
+SUMS, PIECES = {"all-reduce", "reduce-scatter"}, {"all-gather"}
+EXPECTED = {
+    "data": {"data": SUMS},
+    "zero1": {"data": SUMS | PIECES},
+    "fsdp": {"fsdp": SUMS | PIECES},
+    "hybrid": {"data": SUMS, "fsdp": SUMS | PIECES, "data x fsdp": SUMS},
+    "tensor": {"tensor": SUMS | PIECES},
+    "fsdp_tensor": {"fsdp": SUMS | PIECES, "tensor": SUMS | PIECES, "fsdp x tensor": SUMS | PIECES},
+    "sequence": {"sequence": SUMS | PIECES},
+}
+"""What a program may send on a mesh: which collectives over which axes."""
+
+
+def unexpected(mesh: str, found: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The collectives (kind, axes) that a mesh gives no reason for."""
+    return {(kind, axis) for kind, axis in found if kind not in EXPECTED[mesh].get(axis, set())}

@@ -12,11 +12,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from meshes import CUBE, FAMILIES, MESHES, SHORT
-from support import losses_of, prepared, run_fit, state_hash
+from meshes import CUBE, FAMILIES, MESHES, SHORT, unexpected
+from support import fitted, losses_of, prepared, run_fit, state_hash
 from tiny import quick_compiling
 
 from bigtrain.config.errors import ConfigError
+from bigtrain.plan.collectives import collectives
 
 GPT = FAMILIES["gpt"]
 
@@ -38,8 +39,11 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", MESHES)
 def test_the_transformer_on_each_mesh(name: str, single: Path, tmp_path: Path) -> None:
-    run_fit(tmp_path / "run", *GPT, *SHORT, *MESHES[name])
+    ready, _ = fitted(tmp_path / "run", *GPT, *SHORT, *MESHES[name])
     np.testing.assert_allclose(losses_of(tmp_path / "run"), losses_of(single), rtol=1e-5)
+    found = collectives(ready.program.executables["advance"].as_text(), ready.rules.mesh.shape)
+    assert found
+    assert unexpected(name, {(entry.kind, entry.axis) for entry in found}) == set()
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "gpt"])
