@@ -78,7 +78,7 @@ def _asked(asked: Mapping[str, Any], hardware: Hardware) -> dict[str, Any]:
     """The answer of the planning process."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as told:
         done = subprocess.run(
-            [sys.executable, "-m", WORKER],
+            [sys.executable, "-P", "-m", WORKER],
             input=json.dumps(asked),
             stdout=subprocess.PIPE,
             stderr=told,

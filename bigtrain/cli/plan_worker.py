@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,23 @@ def main() -> None:
         answer = answered(asked)
     except BigtrainError as error:
         answer = {"error": str(error), "code": error.exit_code}
+    except Exception as error:  # whatever it is, the command that asked answers as `fit` would
+        answer = unexpected(error)
     answers.write(json.dumps(answer))
     answers.close()
+
+
+def unexpected(error: Exception) -> dict[str, Any]:
+    """What is said of an error that no message was written for."""
+    if isinstance(error, OSError):
+        return {"error": f"{error.filename or 'the plan'}: {error.strerror or error}", "code": 1}
+    if isinstance(error, MemoryError):
+        return {"error": "out of memory while planning: close something, or plan less", "code": 1}
+    with tempfile.NamedTemporaryFile("w", prefix="bigtrain-", suffix=".log", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    told = f"unexpected {type(error).__name__}: {first}"
+    return {"error": f"{told}\n  a bug in bigtrain, or in what it calls; the details are in {file.name}", "code": 1}
 
 
 def _end_with(parent: int) -> None:

@@ -48,6 +48,7 @@ class Rules:
             if len(set(listed)) != len(listed):
                 raise ConfigError(f"mesh.rules.{dim}", f"{list(listed)} names an axis twice")
             table[str(dim)] = tuple(listed)
+        _check_listed(mesh, cfg, table)
         return cls(mesh, table, frozenset(cfg.optional), frozenset(cfg.uneven), cfg.replicated)
 
     def axes(self, dim: str | None) -> tuple[str, ...]:
@@ -141,6 +142,24 @@ class Rules:
                 problem = f"nothing of this run is split over the {size} devices of {axis!r}"
                 hint = f"split one of its dimensions: mesh.rules.DIM={axis} with DIM of {', '.join(there)}"
                 raise ConfigError(f"mesh.{axis}", problem, hint=hint)
+
+
+def _check_listed(mesh: Mesh, cfg: MeshConfig, table: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuses what would say nothing: a name without a rule, and an axis that the config gives one device."""
+    for key in ("optional", "uneven"):
+        for dim in getattr(cfg, key):
+            if dim not in cfg.rules:
+                hint = did_you_mean(dim, cfg.rules)
+                raise ConfigError(f"mesh.{key}", f"there is no rule for {dim!r}", allowed=sorted(cfg.rules), hint=hint)
+    if mesh.size == 1:
+        return
+    for axis in cfg.slow:
+        if getattr(cfg, axis) == 1:
+            raise ConfigError("mesh.slow", f"mesh.{axis} is 1: nothing crosses between nodes along it")
+    for dim, axes in table.items():
+        if dim != "batch" and dim not in cfg.optional and all(getattr(cfg, axis) == 1 for axis in axes):
+            problem = f"the mesh has one device along {' x '.join(axes)}, so this splits nothing"
+            raise ConfigError(f"mesh.rules.{dim}", problem, hint=f"give it some: mesh.{axes[0]}=-1")
 
 
 def uneven(name: str, shape: Sequence[int], dim: str, parts: int, axes: Sequence[str], ways: int) -> ConfigError:

@@ -47,18 +47,23 @@ class Lowered:
         return Program(self.definition, self.recipe, self.rules, self.state, self.capacity, executables, flops)
 
     def flops(self, *, products: bool = False) -> float:
-        """Operations of a step; those that `remat` repeats are left out, as MFU is defined without them.
+        """Operations of a step; without those that `remat` and `task.chunk` repeat, as MFU is defined.
 
         Args:
             products: count matrix products and convolutions alone.
         """
-        node = self.definition.model
-        if node.arguments.get("remat", "none") == "none":  # nothing is repeated
+        kept = self.definition
+        for part, argument, plain in (("model", "remat", "none"), ("task", "chunk", None)):
+            node = getattr(kept, part)
+            if node.arguments.get(argument, plain) != plain:
+                kept = dataclasses.replace(
+                    kept, **{part: dataclasses.replace(node, arguments={**node.arguments, argument: plain})}
+                )
+        if kept is self.definition:  # nothing is repeated
             return products_of(self.traced) if products else self.flops_repeated()
-        plain = dataclasses.replace(node, arguments={**node.arguments, "remat": "none"})
-        kept = dataclasses.replace(self.definition, model=plain)
         recipe = kept.recipe()[0]
-        return count(lambda *given: kept.advance(recipe, self.capacity, *given), *self.shapes, products=products)
+        with placed_by(self.rules):
+            return count(lambda *given: kept.advance(recipe, self.capacity, *given), *self.shapes, products=products)
 
     def flops_repeated(self) -> float:
         """Operations that a step does, what `remat` repeats among them; the body of the loop over steps counts once."""

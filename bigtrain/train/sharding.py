@@ -11,7 +11,7 @@ import jax
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.models.split import Recipe
-from bigtrain.parallel.rules import LARGEST, Rules
+from bigtrain.parallel.rules import LARGEST, SMALLEST, Rules
 from bigtrain.train.state import TrainState
 
 LARGE = 100_000_000  # bytes of parameters from which on `mesh.replicated` counts
@@ -82,6 +82,7 @@ def check_used(rules: Rules, recipe: Recipe, state: TrainState, named: Iterable[
     dims = {dim[0] if isinstance(dim, tuple) else dim for names in recipe.dims.values() for dim in names}
     present = {dim for dim in dims if dim} | set(named)
     used = {axis for leaf in jax.tree.leaves(state) for axis in rules.split_over(leaf.sharding)}
+    _check_largest(rules, state)
     rules.check_used(present, used | {axis for dim in named for axis in rules.axes(dim)})
     axes = [axis for axis in ("fsdp", "tensor") if rules.mesh.shape.get(axis, 1) > 1]
     found = share(state, rules)
@@ -94,3 +95,12 @@ def check_used(rules: Rules, recipe: Recipe, state: TrainState, named: Iterable[
         )
         hint = f"split it: mesh.rules.{LARGEST[0]}={axes[0]}; or allow it: mesh.replicated=1"
         raise ConfigError("mesh.replicated", problem, allowed=f"at most {rules.replicated:.1%}", hint=hint)
+
+
+def _check_largest(rules: Rules, state: TrainState) -> None:
+    """Refuses a rule for all parameters, or for the optimizer's arrays, by which none of them is split."""
+    for dim, tree in zip(LARGEST, (state.params, (state.opt_state, state.ema)), strict=True):
+        axes = set(rules.axes(dim))
+        if axes and not any(axes & set(rules.split_over(leaf.sharding)) for leaf in jax.tree.leaves(tree)):
+            problem = f"none of these arrays has {SMALLEST:,} numbers and a size that divides over {' x '.join(axes)}"
+            raise ConfigError(f"mesh.rules.{dim}", problem, hint=f"leave it out: mesh.rules.{dim}=null")

@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from command import typed
 
+import bigtrain
 from bigtrain.cli.plan import _failed
+from bigtrain.cli.plan_worker import unexpected
 from bigtrain.config import groups
 from bigtrain.data.random_tokens import random_tokens
 from bigtrain.plan.published import PUBLISHED, published
@@ -27,6 +30,30 @@ def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 NO_WHEELS = pytest.mark.skipif(installed("tpu") or installed("gpu"), reason="the extras plan-tpu or plan-gpu are here")
+
+
+def test_an_error_without_a_message_of_its_own_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert unexpected(PermissionError(13, "Permission denied", "x.npz")) == {
+        "error": "x.npz: Permission denied", "code": 1
+    }  # fmt: skip
+    found = unexpected(KeyError("what"))
+    assert found["code"] == 1
+    assert found["error"].startswith(
+        "unexpected KeyError: 'what'\n  a bug in bigtrain, or in what it calls; the details"
+    )
+
+
+def test_nothing_of_the_working_directory_is_run(tmp_path: Path) -> None:
+    (tmp_path / "yaml.py").write_text("raise SystemExit('the working directory was trusted')\n")
+    command = [sys.executable, "-P", "-m", "bigtrain", "plan", "model.widths=[8]", "--json"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(bigtrain.__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["fits"]
 
 
 def test_the_cpu() -> None:

@@ -95,6 +95,10 @@ def test_with_a_split_optimizer_parameters_are_on_each_device() -> None:
         (("model=mlp", "model.widths=[30]", "mesh=tensor"), "mesh.rules.hidden: 30 hidden of hidden.0.kernel [64, 30]"),
         ((*GPT, "mesh=tensor"), "mesh.rules.heads: 4 heads of blocks.stacked.attention.key.kernel [2, 32, 32]"),
         ((*GPT, "mesh=sequence", "data.length=20"), "mesh.rules.time: 20 time of an activation [16, 20, 32]"),
+        (
+            ("model=mlp", "model.widths=[8]", "mesh=zero1"),
+            "mesh.rules.optimizer: none of these arrays has 1,024 numbers and a size that divides over data",
+        ),
         ((*GPT, "mesh=data", "mesh.rules.haeds=data"), "mesh.rules.haeds: no array has such a dimension"),
     ],
 )

@@ -74,6 +74,29 @@ def test_a_rule_that_splits_nothing_is_refused_unless_it_is_optional():
     Rules.of(make(cfg), cfg).check_used({"hidden"}, {"data"})
 
 
+@pytest.mark.parametrize(
+    ("cfg", "message"),
+    [
+        (
+            MeshConfig(data=8, rules={"batch": "data", "parameters": "fsdp"}),
+            "mesh.rules.parameters: the mesh has one device along fsdp, so this splits nothing\n"
+            "  give it some: mesh.fsdp=-1",
+        ),
+        (
+            MeshConfig(data=8, rules={"batch": "data", "hidden": "data"}, optional=("hiden",)),
+            "mesh.optional: there is no rule for 'hiden'\n  allowed: batch, hidden\n  did you mean 'hidden'?",
+        ),
+        (
+            MeshConfig(data=8, uneven=("vocabulary",)),
+            "mesh.uneven: there is no rule for 'vocabulary'\n  allowed: batch",
+        ),
+        (MeshConfig(data=8, slow=("tensor",)), "mesh.slow: mesh.tensor is 1: nothing crosses between nodes along it"),
+    ],
+)
+def test_what_would_say_nothing_is_refused(cfg, message):
+    assert refused(Rules.of, make(cfg), cfg) == message
+
+
 def test_an_axis_that_splits_nothing_is_refused():
     made = rules({"batch": "data", "heads": "tensor"}, data=2, tensor=4)
     made.check_used({"heads"}, {"tensor"})
