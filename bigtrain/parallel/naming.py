@@ -46,6 +46,12 @@ def placed_by(rules: Rules) -> Iterator[set[str]]:
         _PLACING.reset(token)
 
 
+def placing_rules() -> Rules | None:
+    """The rules that what is being traced is sharded by; None elsewhere, and on a mesh of one device."""
+    placing = _PLACING.get()
+    return placing.rules if placing is not None and placing.matters else None
+
+
 def named(values: jax.Array, *dims: str | None) -> jax.Array:
     """The same values; inside a program for a mesh, split as the rules say for dimensions of these names.
 
@@ -73,13 +79,15 @@ def gathered(name: str, value: jax.Array, dims: Sequence[Dim]) -> jax.Array:
     The gradient goes the other way: it is summed over the devices and split in one, a reduce-scatter.
     """
     placing = _PLACING.get()
-    if placing is None or placing.rules.ways("parameters") == 1:
+    if placing is None or not placing.matters:
         return value
     split = placing.rules.of_parameter(name, value.shape, dims)
     whole = placing.rules.of_parameter(name, value.shape, dims, whole=True)
     # the gradient of a lookup is a scatter, which XLA can't cut into columns without fetching every device's tokens
-    summed = whole if dims[0] in TABLES else split
-    result: jax.Array = value if split == whole else _gather(whole, summed, split, value)
+    table = bool(dims) and dims[0] in TABLES
+    result: jax.Array = (
+        value if split == whole and not table else _gather(whole, whole if table else split, split, value)
+    )
     return result
 
 

@@ -112,14 +112,20 @@ class Rules:
     def _largest(
         self, split: list[tuple[str, ...]], shape: Sequence[int], dims: Sequence[Dim], rule: str
     ) -> list[tuple[str, ...]]:
-        """Also splits the largest dimension that is free and divides; a small array, or one without such, stays."""
+        """Also splits the largest dimension that is free and divides, or else one that is split already.
+
+        A small array, or one without such a dimension, stays.
+        """
         axes = tuple(axis for axis in self.axes(rule) if all(axis not in entry for entry in split))
         if not axes or math.prod(shape) < SMALLEST:
             return split
-        ways = math.prod(self.mesh.shape[axis] for axis in axes)
-        free = [at for at, entry in enumerate(split) if not entry and dims[at] != STACK and shape[at] % ways == 0]
-        chosen = max(free, key=lambda at: shape[at], default=None)
-        return [axes if at == chosen else entry for at, entry in enumerate(split)]
+        fits = [
+            at
+            for at, entry in enumerate(split)
+            if dims[at] != STACK and shape[at] % math.prod(self.mesh.shape[axis] for axis in (*entry, *axes)) == 0
+        ]
+        chosen = max(fits, key=lambda at: (not split[at], shape[at]), default=None)
+        return [(*entry, *axes) if at == chosen else entry for at, entry in enumerate(split)]
 
     def _named(self, split: Iterable[tuple[str, ...]]) -> NamedSharding:
         spec = [entry[0] if len(entry) == 1 else (entry or None) for entry in split]

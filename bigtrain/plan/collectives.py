@@ -14,7 +14,9 @@ from bigtrain.plan import hlo
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _LISTED = re.compile(r"replica_groups=\{((?:\{[\d,]*\},?)*)\}")
 _IOTA = re.compile(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
-_MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(?\[?([\d,]+)\]?\)?)? \{([^}]*)\}")
+_MESH = re.compile(
+    r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((?:\[([\d,]+)\](?:T\(([\d,]+)\))?|([\d,]+))\))? \{([^}]*)\}"
+)
 _MESH_AXIS = re.compile(r"'(\w+)'(?:=(\d+))?(?::\((\d+)\)(\d+))?")
 _PAIRS = re.compile(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}")
 
@@ -111,9 +113,12 @@ def _of_mesh(found: re.Match[str]) -> Groups:
     sizes = {name: int(size) for name, size, *_ in _MESH_AXIS.findall(found[1])}
     ids = np.arange(np.prod(list(sizes.values())))
     if found[2]:
-        ids = np.array([int(device) for device in found[2].split(",")])
+        ids = ids.reshape([int(size) for size in found[2].split(",")])
+        ids = ids.transpose([int(dim) for dim in found[3].split(",")]) if found[3] else ids
+    elif found[4]:
+        ids = np.array([int(device) for device in found[4].split(",")])
     chosen = {
-        name: (int(before or 1), int(size or sizes[name])) for name, _, before, size in _MESH_AXIS.findall(found[3])
+        name: (int(before or 1), int(size or sizes[name])) for name, _, before, size in _MESH_AXIS.findall(found[5])
     }
     shape, grouped = [], []
     for name, whole in sizes.items():

@@ -30,7 +30,7 @@ from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import step
-from bigtrain.train.sharding import check_used, sharded
+from bigtrain.train.sharding import check_used, sharded, staying
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
 
@@ -104,7 +104,7 @@ class Definition:
         def body(at: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, log = carry
             state, metrics = one(state, at)
-            return state, jax.tree.map(lambda entries, value: entries.at[at].set(value), log, metrics)
+            return staying(state, recipe), jax.tree.map(lambda entries, value: entries.at[at].set(value), log, metrics)
 
         shapes = jax.eval_shape(one, state, jnp.int32(0))[1]
         log = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)

@@ -11,6 +11,7 @@ import jax
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.models.split import Recipe
+from bigtrain.parallel.naming import placing_rules
 from bigtrain.parallel.rules import LARGEST, SMALLEST, Rules
 from bigtrain.train.state import TrainState
 
@@ -41,6 +42,20 @@ def sharded(state: TrainState, recipe: Recipe, rules: Rules) -> TrainState:
 
     found: TrainState = jax.tree.map_with_path(placed, state)
     return found
+
+
+def staying(state: TrainState, recipe: Recipe) -> TrainState:
+    """The state, inside a program for a mesh, split as it was before.
+
+    In a loop over steps XLA would choose: with a split optimizer (ZeRO-1) it would split the parameters as well, and
+    put them together wherever they are used.
+    """
+    rules = placing_rules()
+    if rules is None:
+        return state
+    places = jax.tree.map(lambda leaf: leaf.sharding, sharded(state, recipe, rules))
+    kept: TrainState = jax.lax.with_sharding_constraint(state, places)
+    return kept
 
 
 def bytes_on_a_device(tree: Any) -> int:

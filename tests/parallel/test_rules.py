@@ -121,6 +121,11 @@ class TestParameters:
         stack = made.of_parameter("stack", (512, 32, 64), ("layers", None, None))
         assert stack.spec == PartitionSpec(None, None, "fsdp")  # never the layers: a scan runs over them
 
+    def test_where_none_is_free_one_is_split_further(self):
+        made = rules({"optimizer": "data", "parameters": "fsdp", "hidden": "tensor"}, data=2, fsdp=2, tensor=2)
+        assert made.of_parameter(*self.KERNEL).spec == PartitionSpec("fsdp", "tensor")
+        assert made.of_optimizer(*self.KERNEL).spec == PartitionSpec("fsdp", ("tensor", "data"))
+
     def test_what_is_small_or_divides_nowhere_stays_whole(self):
         made = rules({"parameters": "fsdp"}, data=1, fsdp=8)
         assert made.of_parameter("bias", (512,), (None,)).is_fully_replicated
