@@ -40,9 +40,7 @@ def run(
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
-    peers = distributed.current() if cfg else distributed.start(checked.run.distributed)
-    if peers.count > 1:
-        check_alike(peers, composed.written)
+    peers = distributed.current() if cfg else _joined(composed, checked)
     path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
     there = peers.shared("existing", lambda: _existing(path, new=not (cfg or dry_run)))
     existing = RunDirectory(path) if there else None
@@ -90,6 +88,14 @@ def run(
     directory.keep(to_yaml(composed.written), kept(composed.overrides))
     directory.check_seen()
     _train(ready, checked, trusted, directory, console, clock, again, as_json=as_json)
+
+
+def _joined(composed: Composed, checked: Checked) -> distributed.Alone | distributed.Peers:
+    """This process among the others of its run, once it is clear that all are of one run."""
+    peers = distributed.start(checked.run.distributed)
+    if peers.count > 1:
+        check_alike(peers, composed.written)
+    return peers
 
 
 def _existing(path: Path, *, new: bool) -> bool:
