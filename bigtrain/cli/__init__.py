@@ -103,8 +103,9 @@ def _unraisable(raised: Any) -> None:
 def _told(error: BigtrainError) -> int:
     from bigtrain.parallel import distributed
 
-    if not distributed.silent(error, sys.argv[1:]):
-        print(f"error: {error}", file=sys.stderr)
+    text = distributed.told(error, sys.argv[1:])
+    if text is not None:
+        print(f"error: {text}", file=sys.stderr)
     return error.exit_code
 
 

@@ -15,6 +15,7 @@ from bigtrain.config.compose import Composed, compose, to_yaml
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
+from bigtrain.parallel.alike import check_alike
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 
@@ -39,14 +40,14 @@ def run(
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
-    peers = distributed.current() if cfg else distributed.start(checked.run.distributed)
+    peers = distributed.current() if cfg else _joined(composed, checked)
     path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
     there = peers.shared("existing", lambda: _existing(path, new=not (cfg or dry_run)))
     existing = RunDirectory(path) if there else None
     if existing is not None:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
-        if cluster.rank(overrides, os.environ) == 0:
+        if checked.run.distributed.num_processes == 1 or cluster.rank(overrides, os.environ) == 0:
             sys.stdout.write(to_yaml(composed.written))
         return
     _check_loggers(checked, trusted)
@@ -87,6 +88,14 @@ def run(
     directory.keep(to_yaml(composed.written), kept(composed.overrides))
     directory.check_seen()
     _train(ready, checked, trusted, directory, console, clock, again, as_json=as_json)
+
+
+def _joined(composed: Composed, checked: Checked) -> distributed.Alone | distributed.Peers:
+    """This process among the others of its run, once it is clear that all are of one run."""
+    peers = distributed.start(checked.run.distributed)
+    if peers.count > 1:
+        check_alike(peers, composed.written)
+    return peers
 
 
 def _existing(path: Path, *, new: bool) -> bool:
@@ -198,7 +207,7 @@ def _finished(
     from bigtrain.checkpoint import Checkpoints
     from bigtrain.cli import report
 
-    done = max(Checkpoints(existing.checkpoints).steps(), default=0)
+    done = max(Checkpoints(existing.checkpoints).complete(), default=0)  # process 0 alone is asked
     if done > steps:
         raise ConfigError("steps", f"{steps:,} is less than the {done:,} steps that {existing.path} has done")
     result = existing.result()

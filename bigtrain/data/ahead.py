@@ -12,6 +12,15 @@ Item = TypeVar("Item")
 PATIENCE = 10.0  # seconds that a thread has to let go of what it reads from
 
 
+_producer = threading.local()
+
+
+def unwanted() -> bool:
+    """Whether the thread that asks produces items that nobody takes any more: what it waits for, it may give up."""
+    stopped: threading.Event | None = getattr(_producer, "stopped", None)
+    return stopped is not None and stopped.is_set()
+
+
 def ahead(items: Iterator[Item], room: int) -> Iterator[Item]:
     """The same items, produced by a thread up to `room` items ahead; an error is raised where its item would come."""
     waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(room)
@@ -27,6 +36,7 @@ def ahead(items: Iterator[Item], room: int) -> Iterator[Item]:
         return False
 
     def work() -> None:
+        _producer.stopped = stopped
         try:
             for item in items:
                 if not offer((True, item)):

@@ -26,6 +26,8 @@ _GIVEN = {
 }
 """What `bigtrain launch` tells the processes that it starts."""
 
+_NUMBER = re.compile("[0-9]{1,18}")
+_ADDRESS = "HOST:PORT, with a port from 1 to 65535"
 _RANKS = ("BIGTRAIN_PROCESS", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "JOB_COMPLETION_INDEX", "TPU_WORKER_ID")
 
 
@@ -81,8 +83,9 @@ def _checked(found: Coordinates) -> Coordinates:
     if found.index >= found.count:
         problem = f"{found.index} is not one of {found.count} processes"
         raise ConfigError("distributed.process_id", problem, allowed=f"0 to {found.count - 1}")
-    if not re.fullmatch(r"\[?[\w.:-]+\]?:\d{1,5}", found.coordinator or ""):
-        raise ConfigError("distributed.coordinator", f"{found.coordinator!r} is not allowed", allowed="HOST:PORT")
+    address = re.fullmatch(r"\[?[\w.:-]+\]?:(\d{1,5})", found.coordinator or "")
+    if address is None or not 1 <= int(address[1]) <= 65535:
+        raise ConfigError("distributed.coordinator", f"{found.coordinator!r} is not allowed", allowed=_ADDRESS)
     return found
 
 
@@ -90,7 +93,7 @@ def launched(environ: Mapping[str, str]) -> Coordinates | None:
     """What `bigtrain launch` says."""
     if not all(name in environ for name in _GIVEN.values()):
         return None
-    count, index = int(environ[_GIVEN["num_processes"]]), int(environ[_GIVEN["process_id"]])
+    count, index = _number(environ, _GIVEN["num_processes"]), _number(environ, _GIVEN["process_id"])
     return Coordinates("bigtrain launch", environ[_GIVEN["coordinator"]], count, index, (index, count))
 
 
@@ -103,7 +106,7 @@ def rank(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Which process this seems to be before its config is understood: decides who reports a mistake in it."""
     typed = [text.partition("=")[2] for text in arguments if text.lstrip("+").startswith("distributed.process_id=")]
     named = [environ[name] for name in _RANKS if name in environ]
-    return next((int(text) for text in [*typed, *named] if text.isdigit()), 0)
+    return next((int(text) for text in [*typed, *named] if _NUMBER.fullmatch(text)), 0)
 
 
 def _cluster(cfg: DistributedConfig, environ: Mapping[str, str]) -> Coordinates | None:
@@ -118,13 +121,13 @@ def open_mpi(environ: Mapping[str, str]) -> Coordinates | None:
     """A process that `mpirun` started; version 5 no longer says where it was started from."""
     if "OMPI_COMM_WORLD_SIZE" not in environ or "OMPI_COMM_WORLD_RANK" not in environ:
         return None
-    count, index = int(environ["OMPI_COMM_WORLD_SIZE"]), int(environ["OMPI_COMM_WORLD_RANK"])
+    count, index = _number(environ, "OMPI_COMM_WORLD_SIZE"), _number(environ, "OMPI_COMM_WORLD_RANK")
     local = _local(environ, "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE")
     uri = environ.get("OMPI_MCA_orte_hnp_uri")
     coordinator = None
     if uri is not None and (host := re.search(r"tcp://(.+?)[,:]|tcp6://\[(.+?)[,\]]", uri)) is not None:
         job = uri.split(".", 1)[0]  # a multiple of 2^12
-        coordinator = f"{host[1] or host[2]}:{_port(int(job) // PORTS if job.isdigit() else _hash(job))}"
+        coordinator = f"{host[1] or host[2]}:{_port(int(job) // PORTS if _NUMBER.fullmatch(job) else _hash(job))}"
     elif local is not None and local[1] == count:
         job = environ.get("PMIX_NAMESPACE") or environ.get("PRTE_LAUNCHED") or str(os.getppid())
         coordinator = f"127.0.0.1:{_port(_hash(job))}"
@@ -138,12 +141,13 @@ def slurm(environ: Mapping[str, str]) -> Coordinates | None:
         return None
     first = re.match(r"([^,\[]+)(?:\[(\w+))?", environ["SLURM_STEP_NODELIST"])
     host = "".join(part or "" for part in first.groups()) if first else None
-    count = int(environ.get("SLURM_STEP_NUM_TASKS") or environ["SLURM_NTASKS"])
-    port = environ.get("JAX_COORDINATOR_PORT") or _port(int(environ["SLURM_JOB_ID"]))
+    count = _number(environ, "SLURM_STEP_NUM_TASKS" if environ.get("SLURM_STEP_NUM_TASKS") else "SLURM_NTASKS")
+    chosen = bool(environ.get("JAX_COORDINATOR_PORT"))
+    port = _number(environ, "JAX_COORDINATOR_PORT") if chosen else _port(_number(environ, "SLURM_JOB_ID"))
     on_nodes = environ.get("SLURM_STEP_TASKS_PER_NODE") or environ.get("SLURM_TASKS_PER_NODE") or ""
     even = re.fullmatch(r"(\d+)(?:\(x\d+\))?", on_nodes)  # "4(x2)": four on each of two nodes
-    local = (int(environ["SLURM_LOCALID"]), int(even[1])) if even else None
-    return Coordinates("Slurm", f"{host}:{port}" if host else None, count, int(environ["SLURM_PROCID"]), local)
+    local = (_number(environ, "SLURM_LOCALID"), int(even[1])) if even else None
+    return Coordinates("Slurm", f"{host}:{port}" if host else None, count, _number(environ, "SLURM_PROCID"), local)
 
 
 def cloud_tpu(environ: Mapping[str, str]) -> Coordinates | None:
@@ -152,9 +156,10 @@ def cloud_tpu(environ: Mapping[str, str]) -> Coordinates | None:
         return None
     if "TPU_WORKER_HOSTNAMES" in environ and "TPU_WORKER_ID" in environ:
         hosts = environ["TPU_WORKER_HOSTNAMES"].split(",")
-        slices, number = int(environ.get("MEGASCALE_NUM_SLICES") or 1), int(environ.get("MEGASCALE_SLICE_ID") or 0)
+        slices = _number(environ, "MEGASCALE_NUM_SLICES") if environ.get("MEGASCALE_NUM_SLICES") else 1
+        number = _number(environ, "MEGASCALE_SLICE_ID") if environ.get("MEGASCALE_SLICE_ID") else 0
         address = (environ.get("MEGASCALE_COORDINATOR_ADDRESS") or hosts[0]).split(":")[0]
-        index = int(environ["TPU_WORKER_ID"]) + number * len(hosts)
+        index = _number(environ, "TPU_WORKER_ID") + number * len(hosts)
         return Coordinates("Cloud TPU", f"{address}:{TPU_PORT}", len(hosts) * slices, index)
     if "TPU_SKIP_MDS_QUERY" in environ or not any(map(Path.exists, (Path("/dev/accel0"), Path("/dev/vfio/0")))):
         return None
@@ -167,12 +172,16 @@ def kubernetes(cfg: DistributedConfig, environ: Mapping[str, str]) -> Coordinate
     """A pod of an indexed Job, alone or in a JobSet; any other pod is a process by itself."""
     if "KUBERNETES_SERVICE_HOST" not in environ or "JOB_COMPLETION_INDEX" not in environ:
         return None
-    index = int(environ["JOB_COMPLETION_INDEX"])
+    index = _number(environ, "JOB_COMPLETION_INDEX")
     if cfg.coordinator is not None and cfg.num_processes is not None:
         return Coordinates("Kubernetes", index=index)
     if importlib.util.find_spec("kubernetes") is None:
-        hint = "pip install kubernetes, or give distributed.coordinator and distributed.num_processes"
-        raise ConfigError("distributed.coordinator", "a Job's size can't be asked for without a package", hint=hint)
+        problem = "this is a pod of an indexed Job, whose size can't be asked for without a package"
+        hint = (
+            "distributed.num_processes=1 makes each pod a run by itself; for one run of all: "
+            "pip install kubernetes, or give distributed.coordinator and distributed.num_processes"
+        )
+        raise ConfigError("distributed.num_processes", problem, hint=hint)
     from jax._src.clusters import K8sCluster
 
     return replace(_asked("Kubernetes", K8sCluster), index=index) if K8sCluster.is_env_present() else None
@@ -203,7 +212,17 @@ def share_of_devices(local: tuple[int, int] | None, environ: Mapping[str, str]) 
 
 
 def _local(environ: Mapping[str, str], index: str, count: str) -> tuple[int, int] | None:
-    return (int(environ[index]), int(environ[count])) if index in environ and count in environ else None
+    return (_number(environ, index), _number(environ, count)) if index in environ and count in environ else None
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    """A variable that holds a whole number, at least 0."""
+    text = environ[name].strip()
+    if not _NUMBER.fullmatch(text):
+        problem = f"the environment variable {name} is {environ[name]!r}"
+        hint = "distributed.num_processes=1 makes this a run by itself, whatever the environment says"
+        raise ConfigError("distributed", problem, allowed="a whole number, 0 or more", hint=hint)
+    return int(text)
 
 
 def _port(job: int) -> int:

@@ -1,104 +1,27 @@
-"""Several processes as one run: how they start, what they tell each other, and how they end.
+"""Several processes as one run: how they start, and how they end.
 
-JAX's runtime joins them. What is said here goes through its coordination service, which process 0 keeps: small values
-by name, and barriers. In a process by itself nothing is started, and `current()` is a plain object whose answers are
-immediate.
+JAX's runtime joins them; `bigtrain.parallel.peers` has what they tell each other. In a process by itself nothing is
+started, and `current()` is a plain object whose answers are immediate.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from bigtrain.config.errors import BigtrainError, ConfigError, InputError, RunError
+from bigtrain.config.errors import BigtrainError, InputError, RunError
 from bigtrain.config.schema import DistributedConfig
 from bigtrain.parallel import cluster
+from bigtrain.parallel.peers import Alone, Peers
 from bigtrain.parallel.watch import Watch, on_abort
 
-Value = TypeVar("Value")
-
-FOREVER = 7 * 24 * 3600 * 1000  # milliseconds; who waits so long is ended by `Watch` when a process is lost
 AGREED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
 """Exit codes that all processes come to together: done, or interrupted with everything saved."""
 
 TOGETHER_SECONDS = 5.0  # for processes that fail alike to find that out from each other
-
-
-@dataclass(frozen=True)
-class Alone:
-    """A process by itself."""
-
-    index: int = 0
-    count: int = 1
-    leader: bool = True
-
-    def shared(self, name: str, make: Callable[[], Value]) -> Value:
-        """What process 0 makes of it, for all."""
-        return make()
-
-    def barrier(self, name: str) -> None:
-        """Waits until every process is here."""
-
-    def remember(self, rest: Callable[[], str]) -> None:
-        """What to say of the run's state if a process is lost."""
-
-
-@dataclass
-class Peers:
-    """One of several processes; see `Alone` for what each method is for."""
-
-    index: int
-    count: int
-    source: str
-    client: Any  # of JAX's coordination service
-    watch: Watch
-    _said: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def leader(self) -> bool:
-        """Whether this is process 0, which alone writes and logs."""
-        return self.index == 0
-
-    def shared(self, name: str, make: Callable[[], Value]) -> Value:
-        """What process 0 makes of it, for all; a `BigtrainError` there is raised everywhere.
-
-        Args:
-            name: what it is; the n-th call with a name is answered by process 0's n-th.
-            make: called in process 0 alone; its value is sent as JSON.
-        """
-        self._said[name] += 1
-        key = f"bigtrain/shared/{name}/{self._said[name]}"
-        if not self.leader:
-            return _received(json.loads(self.client.blocking_key_value_get(key, FOREVER)))
-        try:
-            message = {"value": make()}
-        except BigtrainError as error:
-            self.client.key_value_set(key, json.dumps({"error": str(error), "code": error.exit_code}))
-            raise
-        self.client.key_value_set(key, json.dumps(message))
-        return message["value"]
-
-    def barrier(self, name: str) -> None:
-        """Waits until every process is here, on the host: no device takes part."""
-        self._said[name] += 1
-        self.client.wait_at_barrier(f"bigtrain/{name}/{self._said[name]}", FOREVER)
-
-    def remember(self, rest: Callable[[], str]) -> None:
-        """What to say of the run's state if a process is lost."""
-        self.watch.rest = rest
-
-
-def _received(message: Mapping[str, Any]) -> Any:
-    if "error" in message:
-        raise (InputError if message["code"] == InputError.exit_code else RunError)(message["error"])
-    return message["value"]
 
 
 _current: Alone | Peers = Alone()
@@ -128,9 +51,16 @@ def start(cfg: DistributedConfig) -> Alone | Peers:
     watch = Watch(client, found.index, found.count, cfg.lost_after)
     _current = Peers(found.index, found.count, f"{found.source}; process 0 at {found.coordinator}", client, watch)
     watch.begin()
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda number, frame: watch.end_all(f"was told to end ({number})", 128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, frame: _told_to_end(watch, number))
     return _current
+
+
+def _told_to_end(watch: Watch, number: int) -> None:
+    """Ends all processes on a signal to one, where the training loop doesn't listen for it."""
+    if watch.index == 0:
+        os.write(2, b"interrupted; what was saved is intact\n")
+    watch.end_all(f"was told to end ({number})", 128 + number)
 
 
 def _joined(found: cluster.Coordinates, cfg: DistributedConfig) -> Any:
@@ -171,19 +101,21 @@ def _keep_stdout() -> None:
         sys.stdout = open(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)  # noqa: SIM115  kept open
 
 
-def silent(error: BigtrainError, arguments: list[str]) -> bool:
-    """Whether another process reports this error: process 0, where all of them find the same.
+def told(error: BigtrainError, arguments: list[str]) -> str | None:
+    """What this process says of an error that ends it; None where process 0 reports the same.
 
-    Before the processes have come together, what is wrong with the config is wrong in all of them, but for what it says
-    of the processes themselves.
+    That is known once they have come together. Before, each speaks for itself, since the rank that a cluster's
+    variables give may be that of a process by itself, or of one whose host alone has something wrong.
     """
     if isinstance(_current, Alone):
-        of_this = isinstance(error, ConfigError) and error.path.startswith("distributed.")
-        alike = isinstance(error, InputError) and not of_this and arguments[:1] == ["fit"]
-        return alike and cluster.launched(os.environ) is None and cluster.rank(arguments, os.environ) > 0
-    watch = _current.watch
-    explain(error)
-    return watch.told_by_leader(str(error), TOGETHER_SECONDS)
+        early = isinstance(error, InputError) and arguments[:1] == ["fit"]
+        index = cluster.rank(arguments, os.environ) if early else 0
+    else:
+        index = _current.index
+        explain(error)
+        if _current.watch.told_by_leader(str(error), TOGETHER_SECONDS):
+            return None
+    return f"process {index}: {error}" if index else str(error)
 
 
 def _caused_by_jax(error: BaseException | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from bigtrain.data.ahead import unwanted
 from bigtrain.data.placement import Dispatch
 
 OFTEN = 16  # of the first dispatches every fourth is agreed on, later those whose number is a power of two
@@ -24,10 +25,10 @@ class AgreedPace:
 
     Args:
         own: the pace that this process would keep by itself.
-        shared: what process 0 says, to all.
+        shared: what process 0 says, to all; it may stop before it has said it, and `unwanted` ends the wait.
     """
 
-    def __init__(self, own: Pace, shared: Callable[[str, Callable[[], int]], int]) -> None:
+    def __init__(self, own: Pace, shared: Callable[[str, Callable[[], int], Callable[[], bool]], int]) -> None:
         self.own, self.shared = own, shared
         self._asked, self._steps = 0, 1
 
@@ -37,7 +38,7 @@ class AgreedPace:
         self._asked += 1
         number = self._asked
         if number > 1 and (number % 4 == 0 if number <= OFTEN else number & (number - 1) == 0):
-            self._steps = self.shared("pace", lambda: self.own.steps)
+            self._steps = self.shared("pace", lambda: self.own.steps, unwanted)
         return self._steps
 
     def launched(self, dispatch: Dispatch, metrics: Any) -> None:

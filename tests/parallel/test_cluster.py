@@ -73,13 +73,15 @@ def test_a_process_that_there_is_not(index: int, count: int) -> None:
         coordinates(DistributedConfig("host:1", count, index), {})
 
 
-@pytest.mark.parametrize("address", ["host", "host:port", ":80", "http://host:80/"])
-def test_an_address_without_a_port(address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["host", "host:port", ":80", "http://host:80/", "host:0", "host:65536", "host:99999"]
+)
+def test_an_address_without_a_port_that_can_be(address: str) -> None:
     with pytest.raises(ConfigError, match=r"^distributed.coordinator: .* is not allowed\n  allowed: HOST:PORT"):
         coordinates(DistributedConfig(address, 2, 0), {})
 
 
-@pytest.mark.parametrize("address", ["node-1.cluster:80", "[fe80::1]:8476", "10.0.0.1:61440"])
+@pytest.mark.parametrize("address", ["node-1.cluster:80", "[fe80::1]:8476", "10.0.0.1:61440", "host:65535"])
 def test_addresses(address: str) -> None:
     found = coordinates(DistributedConfig(address, 2, 0), {})
     assert found is not None
@@ -161,8 +163,10 @@ def test_kubernetes(packages: Any) -> None:
     address = "train-workers-0-0.train:8476"
     found = coordinates(DistributedConfig(address, 4), POD)
     assert found == Coordinates("Kubernetes", address, 4, 2)
-    with pytest.raises(ConfigError, match="pip install kubernetes, or give "):
+    with pytest.raises(ConfigError, match="pip install kubernetes, or give ") as caught:
         coordinates(DistributedConfig(), POD)
+    assert "distributed.num_processes=1 makes each pod a run by itself" in str(caught.value)
+    assert coordinates(DistributedConfig(num_processes=1), POD) is None
     assert coordinates(DistributedConfig(), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None, "a pod by itself"
 
 
@@ -208,10 +212,39 @@ def test_shares_of_the_gpus_of_a_host(local: Any, visible: str, expected: Any) -
         (["fit", "distributed.process_id=x"], {}, 0),
         (["fit"], {"SLURM_PROCID": "1"}, 1),
         (["fit"], {"JOB_COMPLETION_INDEX": "2"}, 2),
+        (["fit"], {"SLURM_PROCID": "\u00b2", "TPU_WORKER_ID": "-1"}, 0),
     ],
 )
 def test_who_speaks_before_the_config_is_understood(arguments: Any, environ: Any, expected: int) -> None:
     assert cluster.rank(arguments, environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "name", "value"),
+    [
+        (cluster.told("127.0.0.1:99", 3, 2), "BIGTRAIN_PROCESSES", "three"),
+        (cluster.told("127.0.0.1:99", 3, 2), "BIGTRAIN_PROCESS", ""),
+        (OPEN_MPI_4, "OMPI_COMM_WORLD_SIZE", "4.0"),
+        (OPEN_MPI_4, "OMPI_COMM_WORLD_RANK", "-1"),
+        (OPEN_MPI_4, "OMPI_COMM_WORLD_LOCAL_RANK", "x"),
+        (SLURM, "SLURM_JOB_ID", "4100_1"),
+        (SLURM, "SLURM_NTASKS", "8(x2)"),
+        (SLURM, "SLURM_STEP_NUM_TASKS", "many"),
+        (SLURM, "SLURM_PROCID", "\u00b2"),
+        (SLURM, "SLURM_LOCALID", "9" * 5000),
+        (SLURM, "JAX_COORDINATOR_PORT", "http"),
+        (TPU, "TPU_WORKER_ID", "a"),
+        (TPU, "MEGASCALE_NUM_SLICES", "2x"),
+        (TPU, "MEGASCALE_SLICE_ID", "?"),
+        (POD, "JOB_COMPLETION_INDEX", "two"),
+    ],
+)
+def test_a_variable_that_is_no_number_is_named(packages: Any, environ: dict[str, str], name: str, value: str) -> None:
+    packages(libtpu=environ is TPU)
+    with pytest.raises(ConfigError, match=f"^distributed: the environment variable {name} is ") as caught:
+        coordinates(DistributedConfig(), {**environ, name: value})
+    assert "distributed.num_processes=1" in str(caught.value)
+    assert coordinates(DistributedConfig(num_processes=1), {**environ, name: value}) is None
 
 
 def test_no_cluster_is_seen_here() -> None:
