@@ -49,6 +49,7 @@ class Worker:
     process: subprocess.Popen[bytes]
     log: Path
     readers: list[threading.Thread] = field(default_factory=list)
+    files: list[IO[bytes]] = field(default_factory=list)  # its log, and the streams that are copied there
 
     def code(self) -> int | None:
         """Its exit code as a shell has it; None while it runs."""
@@ -152,11 +153,14 @@ class Job:
 
     def _read(self, worker: Worker, head: str) -> None:
         """Copies what a process writes to its log, and process 0's to the terminal too."""
-        log = open(worker.log, "ab", buffering=0)  # noqa: SIM115  the last reader closes it
+        log = open(worker.log, "ab", buffering=0)  # noqa: SIM115  closed when all is copied
+        worker.files.append(log)
         log.write(head.encode())
         shown = {"stdout": sys.stdout, "stderr": sys.stderr} if worker.rank == 0 else {}
         for name in ("stdout", "stderr"):
-            target = copied(getattr(worker.process, name), log, shown.get(name))
+            stream = getattr(worker.process, name)
+            worker.files.append(stream)
+            target = copied(stream, log, shown.get(name))
             worker.readers.append(threading.Thread(target=target, daemon=True))
             worker.readers[-1].start()
 
@@ -234,6 +238,9 @@ class Job:
         for worker in self.workers:
             for reader in worker.readers:
                 reader.join(2.0)
+            if not any(reader.is_alive() for reader in worker.readers):  # else a child of its own still writes
+                for file in worker.files:
+                    file.close()
 
     def _report(self, first: Worker) -> None:
         """Which process failed, how, the end of its log where it wasn't seen, and what is kept."""

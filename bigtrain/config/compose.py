@@ -112,9 +112,9 @@ def quoted(key: str, value: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     plain = parse(f"{key}={value}")
-    if plain is not None and not plain.several and plain.value == value and "$" not in value:
+    if plain is not None and not plain.several and plain.value == value:
         return plain.text
-    return f"{key}={QuotedString(value.replace('${', chr(92) + '${'), Quote.single).with_quotes()}"
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def _prepared(text: str, dirs: Sequence[Path]) -> str:

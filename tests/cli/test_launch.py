@@ -152,7 +152,6 @@ def test_the_others_have_time_to_name_the_one_that_failed() -> None:
         "null",
         "[a]",
         "a b ",
-        "/tmp/${seed}",
         "a\\",
     ],
 )
