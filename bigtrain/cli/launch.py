@@ -210,7 +210,7 @@ class Job:
             print(f"interrupted {when}; {self._kept()}", file=sys.stderr, flush=True)
             return 128 + self.signal
         alike = {worker.code() for worker in self.workers} == {code}
-        if first is not None and not (alike and code in (*AGREED, InputError.exit_code)):
+        if first is not None and not (alike and (code == InputError.exit_code or (trained and code in AGREED))):
             self._report(first)
         return code
 

@@ -101,12 +101,12 @@ def test_processes_share_the_memory_of_their_host(monkeypatch: pytest.MonkeyPatc
 
 def test_of_several_processes_the_first_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others neither measure nor compile anything, and none looks for advice while the others wait."""
-    fits = Memory({"arrays": 2 * 10**9}, 10**9, "available memory", "training")
+    too_much = Memory({"arrays": 2 * 10**9}, "training", 10**9, "available memory")
     measured: list[int] = []
 
     def measure(ready: Any, target: Any) -> Memory:
         measured.append(1)
-        return fits
+        return too_much
 
     monkeypatch.setattr(check, "memory_of", measure)
     ready: Any = SimpleNamespace(rules=SimpleNamespace(mesh=SimpleNamespace(devices=np.array(jax.devices()[:4]))))
