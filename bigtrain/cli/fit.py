@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
 from bigtrain.config.errors import ConfigError
+from bigtrain.config.overrides import key_of
 from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
 from bigtrain.parallel.alike import check_alike
@@ -71,12 +72,12 @@ def run(
         from bigtrain.plan.check import check_memory
 
         typed = composed.overrides
-        check_memory(ready, lambda more: understood([*typed, *more], config_dir, trust)[1], trusted, dataset)
+        check_memory(ready, lambda more: understood([*typed, *more], config_dir, trust)[1], trusted, dataset, typed)
     clock.recharge("compile", ready.compile_seconds)
     if existing is not None or dry_run:
         directory = existing
     else:
-        named = any(text.startswith("run_dir=") for text in overrides)
+        named = any(key_of(text) == "run_dir" for text in overrides)
         parts = (path, to_yaml(composed.written), kept(composed.overrides))
         make = partial(RunDirectory.create, *parts, numbered=not named)
         directory = RunDirectory(Path(peers.shared("directory", lambda: str(make().path))))
@@ -122,7 +123,7 @@ def _loaded(checked: Checked, trusted: Trust) -> Dataset:
 
 def kept(overrides: Sequence[str]) -> list[str]:
     """What the run directory keeps of what was typed: not which of several processes this was."""
-    return [text for text in overrides if not _key(text).startswith("distributed.")]
+    return [text for text in overrides if not key_of(text).startswith("distributed.")]
 
 
 def _compiled(prepare: Any, checked: Checked, trusted: Trust, dataset: Any, typed: Sequence[str]) -> Prepared:
@@ -165,23 +166,19 @@ def continued(
     Refused when the result would train something else. The run's own `plugins` are dropped: a run directory may come
     from a stranger, and which code may run is decided at the keyboard.
     """
-    typed = {_key(text) for text in overrides}
-    before = [text for text in kept(existing.overrides()) if _key(text) not in {*typed, *_NOT_TAKEN_OVER}]
+    typed = {key_of(text) for text in overrides}
+    before = [text for text in kept(existing.overrides()) if key_of(text) not in {*typed, *_NOT_TAKEN_OVER}]
     if "mesh" in typed:  # the sizes that were typed belong to the mesh before; how many devices there are does not
-        before = [text for text in before if not _key(text).startswith("mesh.") or _key(text) == "mesh.simulate"]
+        before = [text for text in before if not key_of(text).startswith("mesh.") or key_of(text) == "mesh.simulate"]
     for text in before:
         if "${" in text:
-            hint = f"type it again: {_key(text)}=…"
+            hint = f"type it again: {key_of(text)}=…"
             raise ConfigError(
-                _key(text), f"{text!r} of {existing.path} is not expanded when a run is continued", hint=hint
+                key_of(text), f"{text!r} of {existing.path} is not expanded when a run is continued", hint=hint
             )
     composed, checked, trusted = understood([*before, *overrides], config_dir, trust)
     existing.check_same(composed.written)
     return composed, checked, trusted
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").split("=")[0]
 
 
 def _note_new_length(existing: RunDirectory, checked: Checked, console: Console) -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,17 +20,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+import bigtrain
+from bigtrain.config.compose import quoted
 from bigtrain.config.errors import ConfigError, InputError
-from bigtrain.parallel import cluster
+from bigtrain.config.overrides import key_of
+from bigtrain.parallel import cluster, watch
 from bigtrain.run.directory import RunDirectory
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 AGREED = tuple(128 + number for number in FORWARDED)
 """Exit codes of processes that were interrupted, and have saved together."""
 
+PACKAGE = Path(bigtrain.__file__).parents[1]
 POLL_SECONDS = 0.05
-GRACE_SECONDS = 4.0  # for the others to end by themselves after one has failed, and say what they know
-SAVING_SECONDS = 120.0  # the same after an interrupt: all of them save
+GRACE_SECONDS = watch.GRACE_SECONDS + watch.LINGER_SECONDS + 3.0
+"""For the others to end by themselves after one has failed: they wait too, and then say which."""
+
+SAVING_SECONDS = 120.0  # the same after an interrupt of a run that trains: all of them save
+QUIT_SECONDS = 3.0  # the same before that: there is nothing to save
+REPEAT_SECONDS = 0.5  # a signal so soon after another is the same one: `timeout` and some shells send it twice
 KILL_SECONDS = 3.0  # between SIGTERM and SIGKILL
 TAIL = 12  # lines of the log of a process that failed
 
@@ -42,6 +51,7 @@ class Worker:
     process: subprocess.Popen[bytes]
     log: Path
     readers: list[threading.Thread] = field(default_factory=list)
+    files: list[IO[bytes]] = field(default_factory=list)  # its log, and the streams that are copied there
 
     def code(self) -> int | None:
         """Its exit code as a shell has it; None while it runs."""
@@ -73,13 +83,12 @@ def run(
     path = _run_dir(given, config_dir, trust, new=not looks)
     folder = logs or (None if looks else path / "logs")
     if not looks:
-        given = [text for text in given if not text.startswith("run_dir=")] + [f"run_dir={path}"]
+        given = [text for text in given if key_of(text) != "run_dir"] + [quoted("run_dir", str(path))]
     fresh = folder is not None and not folder.exists()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    job = Job(number, path)
-    with job.forwarding():
-        job.start([sys.executable, "-m", "bigtrain", "fit", *given, *options], folder)
+    with tempfile.TemporaryDirectory(prefix="bigtrain-") as marks, Job(number, path, Path(marks)).forwarding() as job:
+        job.start([sys.executable, "-P", "-m", "bigtrain", "fit", *given, *options], folder)
         code = job.wait()
     if code == InputError.exit_code and fresh and folder is not None and not RunDirectory.exists(path):
         shutil.rmtree(folder)  # nothing was started, so nothing is left
@@ -93,14 +102,15 @@ def _run_dir(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[
     from bigtrain.cli.fit import continued, understood
 
     for text in overrides:
-        if text.startswith("distributed.") and not text.startswith(("distributed.lost_after", "distributed.start_")):
-            raise ConfigError(text.split("=")[0], "is filled in by bigtrain launch and can't be set")
+        key = key_of(text)
+        if key.startswith("distributed.") and not key.startswith(("distributed.lost_after", "distributed.start_")):
+            raise ConfigError(key, "is filled in by bigtrain launch and can't be set")
     _, checked, _ = understood(overrides, config_dir, trust)
     path = Path(checked.run.run_dir).expanduser()
     if RunDirectory.exists(path):
         continued(RunDirectory(path), overrides, config_dir, trust)
     elif new:
-        named = any(text.startswith("run_dir=") for text in overrides)
+        named = any(key_of(text) == "run_dir" for text in overrides)
         return RunDirectory.claimed(path, numbered=not named)
     return path
 
@@ -111,19 +121,29 @@ class Job:
     Args:
         number: how many.
         path: their run directory.
+        marks: an empty folder, where each makes a file once it trains and answers a signal by saving.
     """
 
-    def __init__(self, number: int, path: Path) -> None:
-        self.number, self.path = number, path
+    def __init__(self, number: int, path: Path, marks: Path) -> None:
+        self.number, self.path, self.marks = number, path, marks
         self.workers: list[Worker] = []
+        self.signal: int | None = None  # the first one
+        self.insists = False  # a second one came
+        self._since = 0.0
+        self._trained = False
 
     def start(self, command: Sequence[str], folder: Path | None) -> None:
         """Starts all of them, each in a session of its own: a Ctrl-C reaches it once, from here."""
         address = f"127.0.0.1:{free_port()}"
         for rank in range(self.number):
+            if self.signal is not None:
+                return
             environment = {**os.environ, **cluster.told(address, self.number, rank)}
             environment["JAX_COORDINATOR_BIND_ADDRESS"] = address
+            environment[watch.LISTENING] = str(self.marks / str(rank))
             environment.setdefault("PYTHONUNBUFFERED", "1")
+            # not the working directory, which may be a stranger's, but where this bigtrain is
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(PACKAGE))))
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 start_new_session=True,
@@ -131,32 +151,41 @@ class Job:
             log = folder / f"rank-{rank}.log" if folder is not None else Path(os.devnull)
             worker = Worker(rank, process, log)
             self.workers.append(worker)
-            self._read(worker, f"--- {datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(command[2:])}\n")
+            if self.signal is not None:  # it came before the worker was in the list
+                worker.process.send_signal(self.signal)
+            self._read(worker, f"--- {datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(command[3:])}\n")
 
     def _read(self, worker: Worker, head: str) -> None:
         """Copies what a process writes to its log, and process 0's to the terminal too."""
-        log = open(worker.log, "ab", buffering=0)  # noqa: SIM115  the last reader closes it
+        log = open(worker.log, "ab", buffering=0)  # noqa: SIM115  closed when all is copied
+        worker.files.append(log)
         log.write(head.encode())
         shown = {"stdout": sys.stdout, "stderr": sys.stderr} if worker.rank == 0 else {}
         for name in ("stdout", "stderr"):
-            target = copied(getattr(worker.process, name), log, shown.get(name))
+            stream = getattr(worker.process, name)
+            worker.files.append(stream)
+            target = copied(stream, log, shown.get(name))
             worker.readers.append(threading.Thread(target=target, daemon=True))
             worker.readers[-1].start()
 
     @contextlib.contextmanager
-    def forwarding(self) -> Iterator[None]:
+    def forwarding(self) -> Iterator[Job]:
         """While the block runs, signals go to all processes."""
-
-        def forward(number: int, frame: Any) -> None:
-            self.send(number)
-
-        before = {number: signal.signal(number, forward) for number in FORWARDED}
+        before = {number: signal.signal(number, self.receive) for number in FORWARDED}
         try:
-            yield
+            yield self
         finally:
             self.send(signal.SIGKILL)  # none is left behind, whatever happened
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def receive(self, number: int, frame: Any = None) -> None:
+        """The signal handler: the first goes to all processes; a second means that nobody wants to wait for them."""
+        if self.signal is None:
+            self.signal, self._since = number, time.monotonic()
+            self.send(number)
+        elif time.monotonic() - self._since >= REPEAT_SECONDS:
+            self.insists = True
 
     def send(self, number: int) -> None:
         """Sends a signal to those that run."""
@@ -165,30 +194,46 @@ class Job:
                 worker.process.send_signal(number)
 
     def wait(self) -> int:
-        """Waits for all; when one fails, the others have a moment, and then are ended."""
-        while True:
-            codes = [worker.code() for worker in self.workers]
-            failed = [worker for worker, code in zip(self.workers, codes, strict=True) if code]
-            if failed or all(code == 0 for code in codes):
+        """Waits for all; when one fails, or a signal says so, the others have a moment, and then are ended."""
+        while not (failed := [worker for worker in self.workers if worker.code()]) and not self._given_up():
+            if all(worker.code() == 0 for worker in self.workers):
                 break
             time.sleep(POLL_SECONDS)
-        if not failed:
-            self._drain()
-            return 0
-        first = max(failed, key=lambda worker: worker.process.returncode < 0)  # a killed one is the cause, not a result
-        code = first.code() or 1
-        self._end_others(SAVING_SECONDS if code in AGREED else GRACE_SECONDS)
+        trained, first = self._trains(), None
+        code = 0 if self.signal is None or len(self.workers) == self.number else 128 + self.signal
+        if failed:
+            first = max(failed, key=lambda worker: worker.process.returncode < 0)  # a killed one is the cause
+            code = first.code() or 1
+        elif self._given_up():
+            code = 128 + (self.signal or 0)
+        patience = SAVING_SECONDS if trained else QUIT_SECONDS if self.signal is not None else GRACE_SECONDS
+        self._end_others(patience if code in AGREED else GRACE_SECONDS)
         self._drain()
-        if code not in (*AGREED, InputError.exit_code) or {worker.code() for worker in self.workers} != {code}:
+        if self.signal is not None and (self.insists or (not trained and code in AGREED)):
+            when = "by a second signal" if trained else "before training began"
+            print(f"interrupted {when}; {self._kept()}", file=sys.stderr, flush=True)
+            return 128 + self.signal
+        alike = {worker.code() for worker in self.workers} == {code}
+        if first is not None and not (alike and (code == InputError.exit_code or (trained and code in AGREED))):
             self._report(first)
         return code
+
+    def _trains(self) -> bool:
+        """Whether all have come to where a signal makes them save; once true it stays so, whatever happens to /tmp."""
+        self._trained = self._trained or all((self.marks / str(rank)).exists() for rank in range(self.number))
+        return self._trained
+
+    def _given_up(self) -> bool:
+        """Whether a signal came that isn't answered: the second, or one to processes that can't hear it yet."""
+        late = self.signal is not None and time.monotonic() - self._since > QUIT_SECONDS
+        return self.insists or (late and not self._trains())
 
     def _end_others(self, patience: float) -> None:
         for number, seconds in ((None, patience), (signal.SIGTERM, KILL_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
             if number is not None:
                 self.send(number)
             until = time.monotonic() + seconds
-            while time.monotonic() < until:
+            while time.monotonic() < until and not (number is None and self.insists):
                 if all(worker.code() is not None for worker in self.workers):
                     return
                 time.sleep(POLL_SECONDS)
@@ -197,6 +242,9 @@ class Job:
         for worker in self.workers:
             for reader in worker.readers:
                 reader.join(2.0)
+            if not any(reader.is_alive() for reader in worker.readers):  # else a child of its own still writes
+                for file in worker.files:
+                    file.close()
 
     def _report(self, first: Worker) -> None:
         """Which process failed, how, the end of its log where it wasn't seen, and what is kept."""
@@ -207,11 +255,13 @@ class Job:
         if first.rank and lines[since + 1 :]:
             print(f"the end of {first.log}:", file=sys.stderr)
             print("\n".join(f"  {line}" for line in lines[since + 1 :][-TAIL:]), file=sys.stderr)
-        steps = RunDirectory(self.path).saved()
-        kept = f"checkpoints up to step {steps[-1]:,} are complete" if steps else "no checkpoint was complete yet"
         again = "; type the same command again to go on" if code != 2 else ""
         who = f"process {first.rank} of {self.number} (host {socket.gethostname()}, pid {first.process.pid})"
-        print(f"error: {who} {how}" + (f"; {kept}{again}" if code != 2 else ""), file=sys.stderr, flush=True)
+        print(f"error: {who} {how}" + (f"; {self._kept()}{again}" if code != 2 else ""), file=sys.stderr, flush=True)
+
+    def _kept(self) -> str:
+        steps = RunDirectory(self.path).saved()
+        return f"checkpoints up to step {steps[-1]:,} are complete" if steps else "no checkpoint was complete yet"
 
 
 def copied(source: IO[bytes], log: IO[bytes], shown: Any) -> Callable[[], None]:

@@ -47,7 +47,7 @@ def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Compo
             del cfg["hydra"]
         try:
             if cfg.run_dir is not None:
-                named = any(text.startswith("run_dir=") for text in typed)
+                named = any(overrides.key_of(text) == "run_dir" for text in typed)
                 # as text: `${now:…}` is a fact of this start, not to be worked out again
                 cfg.run_dir = str(cfg.run_dir) if named else _one_folder(str(cfg.run_dir), choices.values())
             written: Any = OmegaConf.to_container(cfg, resolve=False)
@@ -105,6 +105,16 @@ def parse(text: str) -> overrides.Override | None:
     except (HydraException, ValueError, RecursionError):  # a number of 5,000 digits; a hundred brackets
         return None
     return overrides.Override(text, found.key_or_group, value, found.package, found.is_delete(), several)
+
+
+def quoted(key: str, value: str) -> str:
+    """The override that sets a key to just this text, quoted if Hydra would read it otherwise."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    plain = parse(f"{key}={value}")
+    if plain is not None and not plain.several and plain.value == value:
+        return plain.text
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def _prepared(text: str, dirs: Sequence[Path]) -> str:

@@ -34,6 +34,11 @@ class Override:
         return self.text.split("=", 1)[1] if "=" in self.text else ""
 
 
+def key_of(text: str) -> str:
+    """The key of an override that hasn't been parsed: `run_dir` of `++run_dir=x`."""
+    return text.lstrip("+~").split("=")[0]
+
+
 def unreadable(text: str, available: Available, example: str = "steps=500 model=vae") -> ConfigError:
     """The error for text that is no override, with the choice or the quoting that was probably meant."""
     key, equals, value = text.partition("=")

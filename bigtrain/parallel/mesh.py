@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.schema import MeshConfig
+from bigtrain.parallel import distributed
 
 AXES = ("data", "fsdp", "sequence", "tensor")
 """From the axis that communicates least to the one that communicates most: neighbours in the mesh are near."""
@@ -86,26 +87,51 @@ def arranged(devices: Sequence[Any], shape: dict[str, int], slow: Sequence[str])
     the order is JAX's own, with the slow axes outermost.
     """
     crossing = [axis for axis in shape if axis in slow]
-    granules = _granules(devices)
-    across = math.prod(shape[axis] for axis in crossing)
-    if devices[0].platform == "cpu" or (len(granules) == 1 and not hasattr(devices[0], "coords")):
+    together = _together(devices)
+    if devices[0].platform == "cpu" or (len(together) == 1 and not hasattr(devices[0], "coords")):
         order = sorted(shape, key=lambda axis: axis not in slow)  # stable: slow ones first
         grid = np.array(devices).reshape([shape[axis] for axis in order])
         return grid.transpose([order.index(axis) for axis in shape])
-    if len(granules) > 1 and crossing:
-        if across != len(granules):
-            problem = f"{' x '.join(crossing)} = {across}, and there are {len(granules)} nodes or slices"
-            raise ConfigError("mesh.slow", problem, allowed=f"axes whose product is {len(granules)}")
-        within = [1 if axis in slow else size for axis, size in shape.items()]
-        between = [size if axis in slow else 1 for axis, size in shape.items()]
-        by_process = getattr(devices[0], "slice_index", None) is None
-        return mesh_utils.create_hybrid_device_mesh(
-            within, between, devices, process_is_granule=by_process, allow_split_physical_axes=True
-        )
+    if len(together) > 1 and crossing:
+        return _hybrid(together, shape, crossing)
     return mesh_utils.create_device_mesh(tuple(shape.values()), devices, allow_split_physical_axes=True)
 
 
-def _granules(devices: Sequence[Any]) -> set[int]:
-    """The slices of a TPU system, or the processes that the devices belong to."""
-    slices = {getattr(device, "slice_index", None) for device in devices}
-    return {device.process_index for device in devices} if None in slices else slices
+def _hybrid(together: Sequence[Sequence[Any]], shape: dict[str, int], crossing: Sequence[str]) -> np.ndarray:
+    """The slow axes over slices or nodes, and the others within each.
+
+    As `mesh_utils.create_hybrid_device_mesh`, which takes each process for a node where there are no slices.
+    """
+    across, number = math.prod(shape[axis] for axis in crossing), len(together)
+    if across != number:
+        problem = f"{' x '.join(crossing)} = {across}, and there are {number} nodes or slices"
+        raise ConfigError("mesh.slow", problem, allowed=f"axes whose product is {number}")
+    if len(numbers := {len(devices) for devices in together}) > 1:
+        problem = f"the {number} nodes or slices have {' or '.join(map(str, sorted(numbers)))} devices"
+        raise ConfigError("mesh.slow", f"{problem}, and all need as many")
+    within = tuple(1 if axis in crossing else size for axis, size in shape.items())
+    between = [size if axis in crossing else 1 for axis, size in shape.items()]
+    blocks = np.empty(number, dtype=object)
+    for place, devices in enumerate(together):
+        blocks[place] = mesh_utils.create_device_mesh(within, devices, allow_split_physical_axes=True)
+    return np.block(blocks.reshape(between).tolist())
+
+
+def granules(devices: Sequence[Any]) -> list[int]:
+    """The slice of a TPU system, or the host, that each device belongs to."""
+    slices = [getattr(device, "slice_index", None) for device in devices]
+    return hosts(devices) if None in slices else slices
+
+
+def hosts(devices: Sequence[Any]) -> list[int]:
+    """The host of each device, by its first process; where nobody says which share one, each process has its own."""
+    known = dict(enumerate(distributed.current().hosts()))
+    return [known.get(device.process_index, device.process_index) for device in devices]
+
+
+def _together(devices: Sequence[Any]) -> list[list[Any]]:
+    """The devices by the slice or host that they belong to."""
+    found: dict[int, list[Any]] = {}
+    for device, place in zip(devices, granules(devices), strict=True):
+        found.setdefault(place, []).append(device)
+    return [found[place] for place in sorted(found)]

@@ -66,6 +66,10 @@ class Alone:
     def remember(self, rest: Callable[[], str]) -> None:
         """What to say of the run's state if a process is lost."""
 
+    def hosts(self) -> tuple[int, ...]:
+        """For each process the first one of its host, which stands for the host; empty where there is one process."""
+        return ()
+
 
 @dataclass
 class Peers:
@@ -137,6 +141,11 @@ class Peers:
     def remember(self, rest: Callable[[], str]) -> None:
         """What to say of the run's state if a process is lost."""
         self.watch.rest = rest
+
+    def hosts(self) -> tuple[int, ...]:
+        """For each process the first one of its host, which stands for the host."""
+        names = self.watch.hosts()
+        return tuple(names.index(name) for name in names)
 
 
 def _received(message: Mapping[str, Any]) -> Any:

@@ -24,6 +24,9 @@ BEAT_SECONDS = 1.0
 LINGER_SECONDS = 1.0  # that process 0 stays, so that the others hear why
 GRACE_SECONDS = 6.0  # for a process to end by itself when another says that it failed: perhaps alike
 DAY = 24 * 3600 * 1000  # milliseconds
+LISTENING = "BIGTRAIN_LISTENING"
+"""The variable in which `bigtrain launch` names the file that a process makes once it answers a signal by saving."""
+
 LOST, FAILED, WHO, BEAT = "bigtrain/lost", "bigtrain/failed", "bigtrain/who", "bigtrain/beat"
 
 
@@ -42,6 +45,7 @@ class Watch:
         self.rest: Callable[[], str] = lambda: "nothing was saved yet"
         self.reason = ""
         self._names: dict[int, str] = {}
+        self._hosts: list[str] = []
         self._closed = threading.Event()  # this process is leaving
         self._ending = threading.RLock()  # a signal may arrive while the main thread is ending
         self._launcher = os.getppid() if "BIGTRAIN_PROCESS" in os.environ else None
@@ -61,6 +65,15 @@ class Watch:
                 self._names[process] = self.client.blocking_key_value_get(f"{WHO}/{process}", 2_000)
         known = self._names.get(process)
         return f"process {process} of {self.count}" + (f" ({known})" if known else "")
+
+    def hosts(self) -> list[str]:
+        """The host of each process; waits until each has said who it is."""
+        if not self._hosts:
+            said = {key.rsplit("/", 1)[1]: text for key, text in self.client.key_value_dir_get(WHO)}
+            for process in range(self.count):
+                text = said.get(str(process)) or self.client.blocking_key_value_get(f"{WHO}/{process}", DAY)
+                self._hosts.append(text.split(", pid ")[0])
+        return self._hosts
 
     def close(self) -> None:
         """Stops watching: the run is over."""

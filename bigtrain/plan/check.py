@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 
 from bigtrain.config.errors import ConfigError
+from bigtrain.config.overrides import key_of
 from bigtrain.config.trust import Trust
 from bigtrain.data.placement import QUEUED, Foreseen, Resident
 from bigtrain.data.spec import Dataset
+from bigtrain.parallel import distributed
+from bigtrain.parallel import mesh as meshes
 from bigtrain.plan import host
 from bigtrain.plan.advice import Advice, DoesNotFit
 from bigtrain.plan.hardware import CHIPS, Hardware
@@ -22,24 +27,34 @@ from bigtrain.train.prepare import Outline, Prepared
 from bigtrain.train.sharding import bytes_on_a_device
 
 
-def check_memory(ready: Prepared, variant: Variant, trusted: Trust, dataset: Dataset) -> None:
-    """Refuses a compiled run that its devices can't hold.
+def check_memory(
+    ready: Prepared, variant: Variant, trusted: Trust, dataset: Dataset, typed: Sequence[str] = ()
+) -> None:
+    """Refuses a compiled run that its devices can't hold; of several processes, process 0 decides for all.
 
     Args:
         ready: the run; its programs are compiled already, so the check costs next to nothing.
         variant: gives the config with further overrides, for the advice.
         trusted: which code may be built.
         dataset: the data.
+        typed: the overrides of the run, for the command that finds such advice.
 
     Raises:
         DoesNotFit: with how much is missing, and the cheapest change that makes it fit.
     """
+    distributed.current().shared("memory", partial(_check, ready, variant, trusted, dataset, typed))
+
+
+def _check(ready: Prepared, variant: Variant, trusted: Trust, dataset: Dataset, typed: Sequence[str]) -> None:
     target = here(ready.rules.mesh.devices.flat)
     found = memory_of(ready, target)
     if found is None or found.fits:
         return
+    if distributed.current().count > 1:  # who compiled variants would keep the others waiting, for minutes
+        raise DoesNotFit(_text(found, _command(target, typed)))
     advice = _advice(variant, trusted, dataset, target)
-    raise DoesNotFit(_text(found, advice))
+    nothing = "no change of mesh, batch_size, remat or accumulate makes it fit"
+    raise DoesNotFit(_text(found, advice.sentence() if advice else nothing))
 
 
 def explained(error: Exception, typed: Sequence[str]) -> DoesNotFit | None:
@@ -51,22 +66,35 @@ def explained(error: Exception, typed: Sequence[str]) -> DoesNotFit | None:
     capacity = capacity_of(target, len(target.devices))[0] if target.capacity or target.hardware.chip.memory else 0
     missing = f"{(needed - capacity) / 1e9:.2f} GB are missing on each device" if capacity else "memory is missing"
     text = f"does not fit: {missing} (it needs {needed / 1e9:.2f} GB)"
-    return DoesNotFit(
-        f"{text}\n  for the cheapest change: bigtrain plan {' '.join(typed)} {_hardware(target)}".rstrip()
-    )
+    return DoesNotFit(f"{text}\n  {_command(target, typed)}")
 
 
 def here(devices: Any) -> Target:
     """The devices at hand as the target of a plan."""
     found = list(devices)
     if found[0].platform == "cpu":
-        return Target(Hardware(CHIPS["cpu"], len(found)), found)
+        return Target(Hardware(CHIPS["cpu"], len(found)), found, capacity=_of_this_host(found))
     everything = jax.devices()
     kind = found[0].device_kind.lower()
     chip = next((chip for chip in CHIPS.values() if chip.kind.lower() == kind), CHIPS["cpu"])
     limit = (found[0].memory_stats() or {}).get("bytes_limit")
     capacity = (int(limit), "what the device offers") if limit else None
     return Target(Hardware(chip, len(everything)), everything, capacity=capacity)
+
+
+def _of_this_host(devices: Sequence[Any]) -> tuple[int, str] | None:
+    """What each device can hold where several processes share a host's memory; None for a process by itself.
+
+    The others have compiled the same program, so what each holds already is about what this one does.
+    """
+    peers, available = distributed.current(), host.available()
+    if peers.count == 1 or available is None:
+        return None
+    places = meshes.hosts(devices)
+    own = peers.hosts()[peers.index]
+    number, processes = places.count(own), peers.hosts().count(own)
+    found = available + processes * host.rss()
+    return found // number, f"available memory, {found / 1e9:.1f} GB shared by {number} devices"
 
 
 def memory_of(ready: Prepared, target: Target) -> Memory | None:
@@ -103,12 +131,15 @@ def _advice(variant: Variant, trusted: Trust, dataset: Dataset, target: Target) 
         return None
 
 
-def _text(found: Memory, advice: Advice | None) -> str:
+def _text(found: Memory, told: str) -> str:
     text = f"does not fit: {found.missing / 1e9:.2f} GB are missing on each device ({found.peak / 1e9:.2f} GB of "
     text += f"{found.capacity / 1e9:.2f} GB, {found.of}, in {found.during})"
-    told = advice.sentence() if advice else "no change of mesh, batch_size, remat or accumulate makes it fit"
     return f"{text}\n  {told}\n  to start all the same: plan.check=off"
 
 
-def _hardware(target: Target) -> str:
-    return f"hardware={target.hardware.name}" if target.hardware.chip.memory else ""
+def _command(target: Target, typed: Sequence[str]) -> str:
+    """What to type for advice: the plan of the same run, on hardware that isn't shared out to processes."""
+    kept = [text for text in typed if not key_of(text).startswith(("run_dir", "distributed.", "mesh.simulate"))]
+    known = target.hardware.chip.memory or target.devices[0].platform == "cpu"
+    named = [f"hardware={target.hardware.name}"] if known else []
+    return f"for the cheapest change: {shlex.join(['bigtrain', 'plan', *kept, *named])}"

@@ -185,7 +185,7 @@ def granules(hardware: Hardware, devices: Sequence[Any]) -> list[int]:
         return [getattr(device, "slice_index", None) or 0 for device in devices]
     if devices[0].platform == "cpu":
         return [device.id // hardware.chip.largest for device in devices]
-    return [device.process_index for device in devices]
+    return meshes.hosts(devices)
 
 
 def _tokens(dataset: Dataset) -> int | None:

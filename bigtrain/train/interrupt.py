@@ -9,11 +9,13 @@ import os
 import signal
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from bigtrain.parallel import distributed
 from bigtrain.parallel.agreement import Agreement, Gated
+from bigtrain.parallel.watch import LISTENING
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """SIGUSR1 is what Slurm is usually told to send some time before a job's limit."""
@@ -81,6 +83,9 @@ def requests(step: int = 0) -> Generator[Requests]:
         yield listener
         return
     before = {number: signal.signal(number, listener.handle) for number in SIGNALS}
+    if LISTENING in os.environ:
+        with suppress(OSError):  # the launcher then has less patience, and nothing else changes
+            Path(os.environ[LISTENING]).touch()
     try:
         yield listener
     finally:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 from command import typed
 
+from bigtrain.config.errors import InputError
+from bigtrain.config.trust import Trust
+from bigtrain.parallel import distributed
 from bigtrain.plan import check, host
+from bigtrain.plan.make import capacity_of
+from bigtrain.plan.memory import Memory
 from bigtrain.plan.topology import Target
 
 RUN = "fit steps=2 data=mnist1d model.widths=[512,512] batch_size=256 run_dir=r logger=jsonl"
@@ -56,6 +65,66 @@ def test_a_compilers_refusal_is_answered_in_our_words(monkeypatch: pytest.Monkey
     assert text.startswith("does not fit: 25.68 GB are missing on each device (it needs 42.60 GB)")
     assert text.endswith("bigtrain plan model=vae hardware=tpu-v5e-4")
     assert check.explained(RuntimeError("INTERNAL: a bug"), []) is None
+
+
+class Peers(distributed.Alone):
+    """Process 1 of 4, of which two and two share a host."""
+
+    def __init__(self, index: int, answer: str | None) -> None:
+        super().__init__(index, 4, index == 0)
+        object.__setattr__(self, "answer", answer)
+
+    def shared(self, name: str, make: Any) -> Any:
+        """As of real ones: process 0 makes it, and the others get its answer."""
+        if self.leader:
+            return make()
+        if self.answer is not None:
+            raise InputError(self.answer)
+        return None
+
+    def hosts(self) -> tuple[int, ...]:
+        return (0, 0, 2, 2)
+
+
+def test_processes_share_the_memory_of_their_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of the four devices are here, in two processes; each holds 100 already."""
+    monkeypatch.setattr(distributed, "_current", Peers(0, None))
+    monkeypatch.setattr(host, "available", lambda: 10 * 10**9)
+    monkeypatch.setattr(host, "rss", lambda: 10**9)
+    devices = [SimpleNamespace(platform="cpu", process_index=process) for process in range(4)]
+    target = check.here(devices)
+    assert target.capacity == (6 * 10**9, "available memory, 12.0 GB shared by 2 devices")
+    assert capacity_of(target, 1) == target.capacity
+    monkeypatch.setattr(host, "available", lambda: None)
+    assert check.here(devices).capacity is None
+
+
+def test_of_several_processes_the_first_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others neither measure nor compile anything, and none looks for advice while the others wait."""
+    too_much = Memory({"arrays": 2 * 10**9}, "training", 10**9, "available memory")
+    measured: list[int] = []
+
+    def measure(ready: Any, target: Any) -> Memory:
+        measured.append(1)
+        return too_much
+
+    monkeypatch.setattr(check, "memory_of", measure)
+    ready: Any = SimpleNamespace(rules=SimpleNamespace(mesh=SimpleNamespace(devices=np.array(jax.devices()[:4]))))
+    variant: Any = None
+    dataset: Any = None
+    texts = []
+    given = ["model=vae", "run_dir='a b'", "mesh.simulate=2", "data.files=[a,b]"]
+    for index, answer in ((0, None), (1, "does not fit: as process 0 says")):
+        monkeypatch.setattr(distributed, "_current", Peers(index, answer))
+        with pytest.raises(InputError) as caught:
+            check.check_memory(ready, variant, Trust.of((), ()), dataset, given)
+        texts.append(str(caught.value))
+    assert measured == [1]
+    assert texts[1] == "does not fit: as process 0 says"
+    assert (
+        texts[0].splitlines()[1]
+        == "  for the cheapest change: bigtrain plan model=vae 'data.files=[a,b]' hardware=cpu-4"
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,11 @@ SHAPE = {"data": 2, "fsdp": 2, "tensor": 2}
         ("replica_groups=[2,4]<=[2,2,2]T(1,0,2), x", ((0, 1, 4, 5), (2, 3, 6, 7)), "data x tensor"),
         ("replica_groups=[2,4]<=[8]", ((0, 1, 2, 3), (4, 5, 6, 7)), "fsdp x tensor"),
         ("replica_groups=mesh['a'=2,'b'=2,'c'=2] {'b'}, x", ((0, 2), (1, 3), (4, 6), (5, 7)), "fsdp"),
-        ("replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}, x", ((0, 4), (1, 5), (2, 6), (3, 7)), "data"),
+        (
+            "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}, x",
+            ((0, 4), (1, 5), (2, 6), (3, 7)),
+            "data",
+        ),
         ("replica_groups=mesh['a'=2,'b'=2], device_ids=(0,2,1,3) {'b'}, x", ((0, 2), (1, 3)), "fsdp"),
         ("replica_groups=mesh['a'=2,'b'=4] {'b':(1)2}, x", ((0, 2), (1, 3), (4, 6), (5, 7)), "fsdp"),
         ("replica_groups={}, x", ((0, 1, 2, 3, 4, 5, 6, 7),), "data x fsdp x tensor"),
