@@ -99,6 +99,7 @@ def test_hardware_that_is_not_here(hardware: str) -> None:
     assert bool(found["collectives"]) == (found["devices"] > 1)
 
 
+@pytest.mark.long
 def test_the_search_prints_a_command() -> None:
     done = typed(f"plan {LM} hardware=cpu-2 --search mesh,remat")
     assert done.code == 0, done.err

@@ -57,6 +57,14 @@ PARTNERS: dict[str, Partners] = {
     "task=language_modeling": ["model=rnn", "data=text", "data.length=12"],
     "task=elbo": ["model=vae", "task.importance_samples=3"],
     "model=cnn/*": ["model.width=0.1"],
+    "mesh=sequence": [
+        "model=transformer",
+        "data=text",
+        "data.length=16",
+        "model.layers=2",
+        "model.width=16",
+        "model.heads=2",
+    ],
 }
 
 

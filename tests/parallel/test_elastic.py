@@ -48,7 +48,7 @@ def hashes(shape: str, runs: list[Path]) -> list[list[str]]:
     return [json.loads(output)["hashes"] for output in outputs]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_shape_restores_every_other_bit_for_bit_and_goes_on(tmp_path: Path) -> None:
     runs = {shape: tmp_path / shape for shape in SHAPES}
     for shape, run in runs.items():

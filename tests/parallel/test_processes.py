@@ -75,11 +75,11 @@ def test_two_processes_are_one_run(conf: Path, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("processes", "devices", "mesh"),
     [
-        (2, 1, ("mesh=fsdp", "placement=resident")),
         (2, 2, ("mesh=fsdp_tensor", "mesh.tensor=2")),
-        (4, 1, ("mesh=data",)),
-        (4, 1, ("mesh=tensor",)),
-        (4, 2, ("mesh=fsdp_tensor", "mesh.tensor=4")),
+        pytest.param(2, 1, ("mesh=fsdp", "placement=resident"), marks=pytest.mark.long),
+        pytest.param(4, 1, ("mesh=data",), marks=pytest.mark.long),
+        pytest.param(4, 1, ("mesh=tensor",), marks=pytest.mark.long),
+        pytest.param(4, 2, ("mesh=fsdp_tensor", "mesh.tensor=4"), marks=pytest.mark.long),
     ],
 )
 def test_every_mesh_over_processes_gives_the_losses_of_one(
@@ -98,8 +98,16 @@ def test_every_mesh_over_processes_gives_the_losses_of_one(
     ("family", "made"),
     [
         (("model=vae", "model.widths=[64]", "model.latent=4"), "samples/step-000004.png"),
-        (("model=rnn", "model.width=16", "data=text", "data.length=8"), "samples/step-000004.txt"),
-        (("model=seq2seq/gru", "model.width=16", "data=arithmetic"), "answers/step-000004.txt"),
+        pytest.param(
+            ("model=rnn", "model.width=16", "data=text", "data.length=8"),
+            "samples/step-000004.txt",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            ("model=seq2seq/gru", "model.width=16", "data=arithmetic"),
+            "answers/step-000004.txt",
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["images", "text", "answers"],
 )
