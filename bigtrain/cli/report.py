@@ -205,8 +205,11 @@ def _sharding(ready: Prepared) -> str | None:
 def _dispatch(ready: Prepared) -> str:
     if ready.run.steps_per_dispatch != "auto":
         return f"{ready.placement.capacity} steps a call"
-    slow = ", or of 8 slow steps, 1 s at most" if ready.rules.mesh.devices.flat[0].platform == "cpu" else ""
-    return f"up to {ready.placement.capacity} steps a call (auto: calls of about 0.1 s{slow})"
+    from bigtrain.train.pace import LONG_SECONDS, LONG_STEPS, TARGET_SECONDS
+
+    on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
+    slow = f", or of {LONG_STEPS} slow steps, {LONG_SECONDS:g} s at most" if on_cpu else ""
+    return f"up to {ready.placement.capacity:,} steps a call (auto: calls of about {TARGET_SECONDS:g} s{slow})"
 
 
 def _compiled(ready: Prepared) -> str:
