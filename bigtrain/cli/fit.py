@@ -74,13 +74,7 @@ def run(
         typed = composed.overrides
         check_memory(ready, lambda more: understood([*typed, *more], config_dir, trust)[1], trusted, dataset, typed)
     clock.recharge("compile", ready.compile_seconds)
-    if existing is not None or dry_run:
-        directory = existing
-    else:
-        named = any(key_of(text) == "run_dir" for text in overrides)
-        parts = (path, to_yaml(composed.written), kept(composed.overrides))
-        make = partial(RunDirectory.create, *parts, numbered=not named)
-        directory = RunDirectory(Path(peers.shared("directory", lambda: str(make().path))))
+    directory = existing if existing is not None or dry_run else _created(path, composed, overrides)
     console.table(report.summary(ready, checked, directory.path if directory else path))
     if dry_run or directory is None:
         if peers.leader:
@@ -97,6 +91,14 @@ def _joined(composed: Composed, checked: Checked) -> distributed.Alone | distrib
     if peers.count > 1:
         check_alike(peers, composed.written)
     return peers
+
+
+def _created(path: Path, composed: Composed, typed: Sequence[str]) -> RunDirectory:
+    """A new run directory, made by process 0; with a number behind its name where it is taken and wasn't typed."""
+    named = any(key_of(text) == "run_dir" for text in typed)
+    parts = (path, to_yaml(composed.written), kept(composed.overrides))
+    make = partial(RunDirectory.create, *parts, numbered=not named)
+    return RunDirectory(Path(distributed.current().shared("directory", lambda: str(make().path))))
 
 
 def _existing(path: Path, *, new: bool) -> bool:

@@ -119,7 +119,9 @@ class Arrays:
         return {name: column[rows] for name, column in self.columns.items()}
 
     def subset(self, indices: np.ndarray) -> Arrays:
-        """The examples at `indices` of this source, as a source that shares its columns."""
+        """The examples at `indices` of this source, as a source that shares its columns; itself where that is all."""
+        if len(indices) == len(self) and np.array_equal(indices, np.arange(len(self))):
+            return self
         return replace(self, indices=np.asarray(indices) if self.indices is None else self.indices[indices])
 
 
@@ -148,7 +150,8 @@ def _bounded(entry: Field, train: Source | None) -> Field:
         return entry
     bounds = []
     for at in range(0, len(train), PIECE):
-        rows = train.subset(np.arange(at, min(at + PIECE, len(train)))).indices
+        rows = np.arange(at, min(at + PIECE, len(train)))
+        rows = rows if train.indices is None else train.indices[rows]
         found = column[rows]
         bounds.append((float(found.min()), float(found.max())))
     return replace(entry, low=min(low for low, _ in bounds), high=max(high for _, high in bounds))

@@ -97,7 +97,7 @@ class Resident:
     @classmethod
     def of(cls, source: Source, order: Order, rules: Rules, capacity: int) -> Resident:
         """Puts a source on the devices."""
-        arrays = gathered(source)
+        arrays = whole(source)
         return cls({name: put(a, rules.sharding()) for name, a in arrays.items()}, order, rules, capacity)
 
     def abstract(self) -> Feed:
@@ -171,7 +171,7 @@ class Streamed:
         return put_chunk(rows, self.spec, number, self.capacity, self.share)
 
 
-def gathered(source: Source) -> dict[str, np.ndarray]:
+def whole(source: Source) -> dict[str, np.ndarray]:
     """A whole source as arrays; what is in memory already, or lies well for a CPU device, isn't copied again."""
     if isinstance(source, Arrays) and source.indices is None:
         columns = dict(source.columns)
@@ -265,11 +265,11 @@ def _decided(
     reason = f"{size / 1e6:,.1f} MB, {'fits' if size <= room else 'over'} {room >> 20:,} MiB"
     reason = reason if placement == "auto" else f"placement={placement}"
     if resident:
-        return True, capacity or most(STEPS, INDEX_BYTES, 4 * order.batch_size), reason
-    return False, capacity or most(STREAMED_STEPS, CHUNK_BYTES, spec.example_bytes * order.batch_size), reason
+        return True, capacity or steps_that_fit(STEPS, INDEX_BYTES, 4 * order.batch_size), reason
+    return False, capacity or steps_that_fit(STREAMED_STEPS, CHUNK_BYTES, spec.example_bytes * order.batch_size), reason
 
 
-def most(steps: int, room: int, step_bytes: int) -> int:
+def steps_that_fit(steps: int, room: int, step_bytes: int) -> int:
     """Up to `steps` steps, as many as fit into so many bytes, and at least one."""
     return max(1, min(steps, room // max(1, step_bytes)))
 

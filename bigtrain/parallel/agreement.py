@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bigtrain.parallel.peers import FOREVER
+
 ASKED, LAUNCHED, FROM = "bigtrain/stop/asked", "bigtrain/stop/launched", "bigtrain/stop/from"
-FOREVER = 7 * 24 * 3600 * 1000  # milliseconds
 
 
 class Agreement:

@@ -203,11 +203,15 @@ def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | 
     """How splits of up to `largest` examples are evaluated; by default, all splits but the training one."""
     if largest is None:
         largest = max((len(source) for name, source in dataset.splits.items() if name != "train"), default=1)
-    size = max(run.batch_size, small(dataset.spec)) if run.eval_batch_size == "auto" else int(run.eval_batch_size)
+    size = (
+        max(run.batch_size, evaluated_at_once(dataset.spec))
+        if run.eval_batch_size == "auto"
+        else int(run.eval_batch_size)
+    )
     return Batching.of(dataset.spec, rules, size, largest)
 
 
-def small(spec: Spec) -> int:
+def evaluated_at_once(spec: Spec) -> int:
     """How many examples, 256 at most, have inputs and scores of a few megabytes: evaluating them takes little memory.
 
     Where every step is scored, the scores of a vocabulary are what grows: 256 rows of a language model with 256 steps

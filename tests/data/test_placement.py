@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bigtrain.cli.fit import understood
 from bigtrain.config.schema import MeshConfig
 from bigtrain.data.ahead import ahead
 from bigtrain.data.arrays import Arrays, Mapped
+from bigtrain.data.load import load_data
 from bigtrain.data.memory import ALIGNMENT
 from bigtrain.data.placement import (
     CPU_RESIDENT_BYTES,
@@ -18,11 +20,11 @@ from bigtrain.data.placement import (
     Resident,
     Streamed,
     choose,
-    gathered,
-    most,
     prepare,
     resident_bytes,
+    steps_that_fit,
     take,
+    whole,
 )
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Spec
@@ -189,21 +191,34 @@ def test_an_error_of_the_consumer_stops_the_thread():
 
 def test_a_resident_set_is_taken_by_a_cpu_without_a_second_copy():
     part = SOURCE.subset(np.arange(N - 1))
-    for name, values in gathered(part).items():
+    for name, values in whole(part).items():
         np.testing.assert_array_equal(values, part[np.arange(N - 1)][name])
         assert values.ctypes.data % ALIGNMENT == 0
         assert jax.device_put(values, jax.devices()[0]).unsafe_buffer_pointer() == values.ctypes.data
 
 
 def test_columns_in_memory_are_taken_as_they_are_and_mapped_ones_are_read(tmp_path):
-    assert all(values is SOURCE.columns[name] for name, values in gathered(SOURCE).items())
+    assert all(values is SOURCE.columns[name] for name, values in whole(SOURCE).items())
     np.save(tmp_path / "x.npy", COLUMNS["inputs"])
     mapped = Arrays({"inputs": Mapped(np.load(tmp_path / "x.npy", mmap_mode="r"))})
-    found = gathered(mapped)["inputs"]
+    found = whole(mapped)["inputs"]
     assert type(found) is np.ndarray
     np.testing.assert_array_equal(found, COLUMNS["inputs"])
 
 
+def test_a_set_read_from_a_file_is_in_memory_once(tmp_path):
+    for name, array in {"x_train": COLUMNS["inputs"], "y_train": np.arange(len(COLUMNS["inputs"]))}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        np.save(tmp_path / f"{name.replace('train', 'val')}.npy", array[:2])
+        np.save(tmp_path / f"{name.replace('train', 'test')}.npy", array[:2])
+    _, checked, trusted = understood(
+        ["data=npz", f"data.path={tmp_path}", "data.target_kind=real", "run_dir=r"], None, []
+    )
+    source = load_data(checked, trusted).splits["train"]
+    placed = jax.device_put(whole(source)["inputs"], rules().sharding())
+    assert placed.unsafe_buffer_pointer() == source.columns["inputs"].ctypes.data
+
+
 @pytest.mark.parametrize(("steps", "room", "each", "expected"), [(64, 100, 10, 10), (4, 100, 10, 4), (4, 5, 10, 1)])
 def test_the_most_steps_of_a_dispatch(steps, room, each, expected):
-    assert most(steps, room, each) == expected
+    assert steps_that_fit(steps, room, each) == expected
