@@ -212,7 +212,7 @@ def test_a_set_read_from_a_file_is_in_memory_once(tmp_path):
         np.save(tmp_path / f"{name.replace('train', 'val')}.npy", array[:2])
         np.save(tmp_path / f"{name.replace('train', 'test')}.npy", array[:2])
     _, checked, trusted = understood(
-        ["data=npz", f"data.path={tmp_path}", "data.target_kind=real", "run_dir=r"], None, []
+        ["data=npz", f"data.path={tmp_path}", "data.target_kind=real", "batch_size=8", "run_dir=r"], None, []
     )
     source = load_data(checked, trusted).splits["train"]
     placed = jax.device_put(whole(source)["inputs"], rules().sharding())
