@@ -77,6 +77,8 @@ def _check_lengths(spine: Mapping[str, Any]) -> None:
     if run_dir is not None and not run_dir.strip():
         raise ConfigError("run_dir", f"{run_dir!r} is not allowed", allowed="a folder, e.g. runs/first")
     lengths = {name: spine[name] for name in ("steps", "eval_every", "log_every") if name in spine}
+    if spine.get("stop_at") is not None:
+        lengths["stop_at"] = spine["stop_at"]
     if "checkpoint" in spine:
         lengths["checkpoint.every"] = spine["checkpoint"].every
     for path, length in lengths.items():

@@ -36,6 +36,7 @@ class Lengths:
     """Every duration of a run, in steps."""
 
     steps: int
+    stop: int  # where the run rests; at the last step it ends
     eval_every: int
     log_every: int
     save_every: int
@@ -76,7 +77,8 @@ def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duratio
     every = {name: max(1, to_steps(run.duration(name))) for name in ("eval_every", "log_every")}
     save = max(1, to_steps(Duration.parse(run.checkpoint.every)))
     traced = _traced(run, to_steps, steps)
-    return Lengths(steps, every["eval_every"], every["log_every"], save, traced, per_epoch), to_steps
+    stop = steps if run.stop_at is None else min(steps, to_steps(Duration.parse(run.stop_at)))
+    return Lengths(steps, stop, every["eval_every"], every["log_every"], save, traced, per_epoch), to_steps
 
 
 def _traced(run: RunConfig, to_steps: Callable[[Duration], int], steps: int) -> tuple[int, int] | None:
