@@ -89,19 +89,13 @@ def fit(
         parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock)
         parts += traced(ready, start.step, directory, console, clock, closing)
         console.begin(start.step, ready.lengths.steps)
-        on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
-        pace: Pace | AgreedPace = Pace(
-            ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu
-        )
-        if peers.count > 1 and not pace.fixed:
-            pace = AgreedPace(pace, peers.shared)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
         ended = decided and (directory.result() or {}).get("steps") != start.step
         rested = start.step >= ready.lengths.stop  # and is told to rest where it does already
         position = {"start": start.step, "steps": start.step if ended or rested else ready.lengths.steps}
         with clock.part("step"):
             state = train(
-                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=pace, clock=clock,
+                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=paced(ready), clock=clock,
                 **position,
             )  # fmt: skip
         with clock.part("logging"):
@@ -115,6 +109,14 @@ def fit(
     for note in result.get("notes", ()):
         console.say(f"note: {note}", style="yellow")
     return result
+
+
+def paced(ready: Prepared) -> Pace | AgreedPace:
+    """How long the dispatches of a run are."""
+    on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
+    own = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
+    peers = distributed.current()
+    return AgreedPace(own, peers.shared) if peers.count > 1 and not own.fixed else own
 
 
 def over(checkpoints: Checkpoints, step: int, run: RunConfig) -> bool:
