@@ -112,6 +112,13 @@ def numbers(
     checked: Checked, made: Definition, lengths: Lengths, to_steps: Callable[[Duration], int]
 ) -> dict[str, float]:
     """Every number that enters the program as an argument, by dotted path."""
+    return made.chain.traceable(given_numbers(checked, made.recipe()[0].fields, lengths, to_steps))
+
+
+def given_numbers(
+    checked: Checked, fields: tuple[str, ...], lengths: Lengths, to_steps: Callable[[Duration], int]
+) -> dict[str, float]:
+    """Every number of a run by dotted path, also what an optimizer takes as a constant; `fields` are the model's."""
     run = checked.run
     values: dict[str, float] = {"seed": run.seed, "total_steps": lengths.steps}
     if run.clip_norm is not None:
@@ -125,8 +132,7 @@ def numbers(
     if values.get("schedule.warmup", 0) > lengths.steps:
         problem = f"{values['schedule.warmup']:,.0f} steps are more than the run's {lengths.steps:,}"
         raise ConfigError("schedule.warmup", problem, hint="the learning rate would never be reached")
-    values |= model_numbers(checked.nodes["model"], made.recipe()[0].fields)
-    return made.chain.traceable(values)
+    return values | model_numbers(checked.nodes["model"], fields)
 
 
 def model_numbers(node: Node, fields: tuple[str, ...]) -> dict[str, float]:
