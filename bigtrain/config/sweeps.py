@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.config import groups, overrides
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, did_you_mean
 
 MOST = 100_000
 """Values that one key may be given: a slip in a range is told, not enumerated."""
+
+_FUNCTIONS = ("choice", "range", "interval", "tag", "glob", "shuffle", "sort", "int", "float", "str", "bool")
 
 _FORMS = "a,b · choice(a,b) · range(1,5) · interval(0,1) · tag(log,interval(1e-4,1)) · int(interval(1,8)) · glob(*)"
 
@@ -138,8 +140,13 @@ def _globbed(
 
 def _unreadable(text: str, problem: str, config_dir: str | Path | None) -> ConfigError:
     key, _, typed = text.partition("=")
-    if re.match(r"\w+\(", typed) and key.strip("+~"):
-        said = problem.splitlines()[0].split("': ", 1)[-1]
-        said = said if "while evaluating" in problem else "can't be read"
-        return ConfigError(key.strip("+~"), f"{typed!r}: {said}", allowed=_FORMS)
-    return overrides.unreadable(text, {"experiment": {}, **groups.groups(groups.search_dirs(config_dir))})
+    key = key.strip("+~")
+    called = re.match(r"(\w+)\(", typed)
+    if called is None or not key:
+        return overrides.unreadable(text, {"experiment": {}, **groups.groups(groups.search_dirs(config_dir))})
+    if called[1] not in _FUNCTIONS:
+        hint = did_you_mean(called[1], _FUNCTIONS)
+        return ConfigError(key, f"there is no {called[1]}(…)", allowed=_FUNCTIONS, hint=hint)
+    if "empty choice" in problem:
+        return ConfigError(key, f"{typed!r} holds no value", allowed="choice(VALUE,VALUE)")
+    return ConfigError(key, f"{typed!r} can't be read", allowed=_FORMS)
