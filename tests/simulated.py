@@ -47,15 +47,14 @@ def simulate(search: Search, scores: Scores, known: tuple[Trial, ...] = (), most
             return sweep
         sweep.rounds.append((before, proposals))
         for proposal in proposals:
-            _train(sweep, proposal, scores)
+            _train(sweep, proposal, before, scores)
     raise AssertionError(f"no end after {most} rounds")
 
 
-def _train(sweep: Simulated, proposal: Proposal, scores: Scores) -> None:
+def _train(sweep: Simulated, proposal: Proposal, before: tuple[Trial, ...], scores: Scores) -> None:
     if proposal.trial is None:
-        number, begun = len(sweep.trials), 0.0
-        if proposal.parent is not None:  # its state comes from where the parent rested
-            begun = min(sweep.trials[proposal.parent].until, proposal.until)
+        number = len(sweep.trials)
+        begun = 0.0 if proposal.parent is None else before[proposal.parent].until  # where the parent rested
         trial = Trial(number, proposal.values, f"trials/{number}", parent=proposal.parent)
         sweep.trials.append(trial)
     else:
