@@ -93,9 +93,11 @@ def test_config_touches_no_jax() -> None:
     assert _importers("jax", "flax", "optax", "orbax", "numpy", under=".config.") == []
 
 
-def test_one_module_knows_hydra() -> None:
+def test_two_modules_know_hydra() -> None:
+    """One composes; one reads the grammar of sweeps."""
     assert [name for name in _importers("hydra", "omegaconf") if "hydra_plugins" not in name] == [
-        "bigtrain.config.compose"
+        "bigtrain.config.compose",
+        "bigtrain.config.sweeps",
     ]
 
 

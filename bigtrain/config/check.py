@@ -20,6 +20,7 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
     "schedule": frozenset({"total_steps"}),
     "loggers": frozenset({"directory", "resumed"}),
     "augment": frozenset({"spec"}),
+    "sweep": frozenset({"space", "objectives", "numbers"}),
 }
 """Arguments that bigtrain fills in because they are known late; a callee asks for them by name."""
 

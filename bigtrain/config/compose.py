@@ -1,4 +1,4 @@
-"""From overrides to a composed config: the one module that knows Hydra.
+"""From overrides to a composed config: the one module that drives Hydra (`sweeps.py` reads its grammar alone).
 
 Hydra composes; it is driven through the engine that `GlobalHydra` holds, so that return values and exceptions come
 back to us and a mistake is answered in bigtrain's words.
