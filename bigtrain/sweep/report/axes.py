@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from bigtrain.sweep.trial import Objective
 
 DECADE_FROM = 30.0  # values that span more than this factor vary evenly in their logarithm
 LABEL = 14  # characters of a mark, beyond which it is cut
@@ -78,6 +81,38 @@ def of_numbers(title: str, values: Sequence[float | None]) -> Axis:
         return Axis(title, (), (None,) * len(values))
     span = covering(known)
     return Axis(title, span.marks(), tuple(None if value is None else span.place(value) for value in values))
+
+
+def of_scores(objective: Objective, values: Sequence[float | None]) -> Axis:
+    """An axis of an objective; scores far outside the others lie at its bad end, and its title says from where."""
+    known = [value for value in values if value is not None]
+    title = f"{objective.name} ({objective.mode})"
+    if not known:
+        return Axis(title, (), (None,) * len(values))
+    span, beyond = fenced(known, objective)
+    title = f"{title}, to {short(span.high if objective.mode == 'min' else span.low)}" if beyond else title
+    return Axis(title, span.marks(), tuple(None if value is None else span.place(value) for value in values))
+
+
+def fenced(scores: Sequence[float], objective: Objective) -> tuple[Range, bool]:
+    """The interval of the scores without the bad ones that are far outside, and whether there are any."""
+    sign = 1 if objective.mode == "min" else -1
+    end = sign * fence([sign * value for value in scores])
+    inside = [value for value in scores if sign * value <= sign * end]
+    return covering(inside), len(inside) < len(scores)
+
+
+def fence(values: Sequence[float], least: float = 0.0) -> float:
+    """The largest value that is not far outside: above the middle half by three times its spread (Tukey 1977).
+
+    Args:
+        values: at least one.
+        least: a spread below which nothing is far.
+    """
+    if len(values) < 4:
+        return max(values)
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return max(value for value in values if value <= third + 3 * max(third - first, least))
 
 
 def of_key(title: str, texts: Sequence[str | None]) -> Axis:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from bigtrain.sweep.report.axes import Axis, Range, covering, short
+from bigtrain.sweep.report.axes import Axis, Range, covering, fence, short
 from bigtrain.sweep.report.curves import Curve
 from bigtrain.sweep.report.svg import Markup, canvas, element, joined, level, upright
 from bigtrain.sweep.report.view import View
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 1000, 480, 90, 20, 20, 50
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 1000, 480, 90, 20, 40, 50
 
 
 def curve_chart(view: View, metric: str) -> Markup:
@@ -26,7 +26,9 @@ def curve_chart(view: View, metric: str) -> Markup:
         if trial.number in curves:
             points = curves[trial.number]
             xs = [round(LEFT + width * across.place(step)) for step, _ in points]
-            ys = [[round(TOP + height * (1 - span.place(value))) for _, value in points] for span in (linear, log) if span]
+            ys = [
+                [round(TOP + height * (1 - span.place(value))) for _, value in points] for span in (linear, log) if span
+            ]
             drawn = " ".join(f"{x},{y}" for x, y in zip(xs, ys[0], strict=True))
             other = " ".join(map(str, ys[1])) if log else None
             parts = {"points": drawn, "data_log": other, "data_t": trial.number, "class_": view.kind(trial)}
@@ -51,20 +53,11 @@ def _caption(metric: str, clipped: Sequence[float], *, choice: bool) -> Markup:
 def bounds(curves: Mapping[int, Curve]) -> tuple[float, float, list[float]]:
     """The interval of values that is drawn, and the ends that some values lie beyond.
 
-    A trial that diverged must not flatten all others: whole curves far outside (three times the middle half's spread,
-    Tukey's outer fence) don't widen the interval.
+    A trial that diverged must not flatten all others: a curve far outside the others doesn't widen the interval.
     """
     lows = [min(value for _, value in curve) for curve in curves.values()]
     highs = [max(value for _, value in curve) for curve in curves.values()]
     usual = statistics.median(highs) - statistics.median(lows)  # how far one curve reaches
-    high, low = _fenced(highs, usual), -_fenced([-value for value in lows], usual)
+    high, low = fence(highs, usual / 2), -fence([-value for value in lows], usual / 2)
     clipped = ([low] if low > min(lows) else []) + ([high] if high < max(highs) else [])
     return low, high, clipped
-
-
-def _fenced(values: Sequence[float], usual: float) -> float:
-    """The largest value that is no outlier among its kind."""
-    if len(values) < 4:
-        return max(values)
-    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
-    return max(value for value in values if value <= third + 3 * max(third - first, usual / 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from bigtrain.sweep.report.axes import Axis, covering
+from bigtrain.sweep.report.axes import Axis, fenced
 from bigtrain.sweep.report.front import front
 from bigtrain.sweep.report.svg import Markup, canvas, element, joined, label, level, upright
 from bigtrain.sweep.report.view import View
@@ -24,14 +24,20 @@ def _chart(view: View, across: int, up: int) -> Markup:
     scored = [trial for trial in view.ordered() if None not in (score(trial, across), score(trial, up))]
     if not scored:
         return Markup()
-    spans = [covering([trial.last[at] for trial in scored if trial.last]) for at in (across, up)]
+    spans = [
+        fenced([trial.last[at] for trial in scored if trial.last], view.sweep.objectives[at])[0] for at in (across, up)
+    ]
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     kept = {trial.number for trial in front(view.sweep.trials, view.sweep.objectives)}
     parts = []
     for trial in sorted(scored, key=lambda trial: trial.number in kept):
         x, y = (span.place(trial.last[at]) for span, at in zip(spans, (across, up), strict=True) if trial.last)
         kind = f"{view.kind(trial)}{' front' if trial.number in kept else ''}"
-        place = {"cx": round(LEFT + width * x), "cy": round(TOP + height * (1 - y)), "r": 9 if trial.number in kept else 6}
+        place = {
+            "cx": round(LEFT + width * x),
+            "cy": round(TOP + height * (1 - y)),
+            "r": 9 if trial.number in kept else 6,
+        }
         parts.append(element("circle", **place, data_t=trial.number, class_=kind))
     marks = [Axis("", span.marks(6), ()) for span in spans]
     grid = upright(marks[1], LEFT, TOP, height, grid_to=WIDTH - RIGHT)

@@ -54,7 +54,7 @@ def importance(sweep: Sweep, objective: int = 0) -> Importance:
 
 
 def comparable(trials: Sequence[Trial], objective: int) -> tuple[float, list[Trial]]:
-    """The trials that were measured after the same share of their steps: the one that most were, the latest of equals."""
+    """The trials measured after the same share of their steps: the share at which most were, the latest of equals."""
     counts: dict[float, int] = {}
     for trial in trials:
         for at, values in trial.scores.items():

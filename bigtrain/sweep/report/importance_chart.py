@@ -25,8 +25,11 @@ def importance_chart(found: Importance) -> Markup:
     height = 16 + ROW * len(bars)
     caption = element("figcaption", element("b", found.objective), element("small", _compared(found)))
     axis = line(LEFT, 4, LEFT, height - 4, "axis")
-    return element("figure", caption, canvas(WIDTH, height, f"importance for {found.objective}", *parts, axis), class_="bars")
+    return element(
+        "figure", caption, canvas(WIDTH, height, f"importance for {found.objective}", *parts, axis), class_="bars"
+    )
 
 
 def _compared(found: Importance) -> str:
-    return f" {found.trials} trials, compared at {found.at:.3g} of their steps"
+    when = "at their end" if found.at >= 1.0 else f"after {found.at:.3g} of their steps"
+    return f" {found.trials} trials, compared {when}"

@@ -21,7 +21,10 @@ function light(number) {
   for (const lit of document.querySelectorAll(".hot")) lit.classList.remove("hot");
   hot = number;
   if (number !== null)
-    for (const found of document.querySelectorAll(`[data-t="${number}"]`)) found.classList.add("hot");
+    for (const found of document.querySelectorAll(`[data-t="${number}"]`)) {
+      found.classList.add("hot");
+      if (found.matches("polyline, .parallel path")) found.parentNode.append(found);  // above the others
+    }
 }
 
 function told(number) {

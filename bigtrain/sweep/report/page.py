@@ -32,7 +32,9 @@ _STATES: tuple[State, ...] = ("done", "running", "waiting", "pruned", "failed")
 def page(view: View) -> str:
     """The whole page."""
     style, script = (Path(__file__).with_name(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
     title = view.sweep.directory.name or "sweep"
     head = [
         '<meta charset="utf-8">',
@@ -42,7 +44,14 @@ def page(view: View) -> str:
         f"<title>{escaped(title)}: sweep</title>",
         f"<style>{style}</style>",
     ]
-    body = element("main", element("h1", title), element("pre", view.sweep.command, class_="command"), *_sections(view))
+    many = "many" if len(view.sweep.trials) > 60 else None
+    body = element(
+        "main",
+        element("h1", title),
+        element("pre", view.sweep.command, class_="command"),
+        *_sections(view),
+        class_=many,
+    )
     tip = '<div id="tip" hidden></div>'
     parts = ["<!doctype html>", '<html lang="en">', *head, body, tip, f"<script>{script}</script>", "</html>"]
     return "\n".join(parts) + "\n"
@@ -62,7 +71,9 @@ def _sections(view: View) -> list[Markup]:
         _section("Pareto front", "Ringed: trials that no other beats in every objective.", front_drawn)
         if front_drawn
         else Markup(),
-        _section("Lineage", "A line down or up: where a trial took over another's state.", lineage) if lineage else Markup(),
+        _section("Lineage", "A line down or up: where a trial took over another's state.", lineage)
+        if lineage
+        else Markup(),
         _section("Trials", "A click on a column's name sorts by it.", element("div", trial_table(view), class_="wide")),
     ]
     return [section for section in sections if section]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bigtrain.sweep.report.axes import Axis, of_key, of_numbers
+from bigtrain.sweep.report.axes import Axis, of_key, of_scores
 from bigtrain.sweep.report.svg import Markup, canvas, element, label, line, upright
 from bigtrain.sweep.report.view import View
 from bigtrain.sweep.results import score
@@ -15,7 +15,7 @@ def axes(view: View) -> list[Axis]:
     sweep = view.sweep
     keys = [of_key(key, [trial.values.get(key) for trial in sweep.trials]) for key in sweep.keys]
     numbers = [
-        of_numbers(objective.name, [score(trial, at) for trial in sweep.trials])
+        of_scores(objective, [score(trial, at) for trial in sweep.trials])
         for at, objective in enumerate(sweep.objectives)
     ]
     return [*keys, *numbers]
@@ -31,17 +31,17 @@ def parallel_chart(view: View) -> Markup:
         at = place[trial.number]
         corners = [(LEFT + apart * number, axis.places[at]) for number, axis in enumerate(found)]
         points = [f"{round(x)} {round(TOP + HEIGHT * (1 - y))}" for x, y in corners if y is not None]
-        if len(points) > 1 and trial.number in view.shades:
+        if len(points) > 1 and trial.number in view.ranks:
             lines.append(element("path", d=f"M{'L'.join(points)}", data_t=trial.number, class_=view.kind(trial)))
     frames = []
     for number, axis in enumerate(found):
         x = LEFT + apart * number
-        goal = number - len(view.sweep.keys)
-        mode = f" ({view.sweep.objectives[goal].mode})" if goal >= 0 else ""
         frames += [line(x, TOP, x, TOP + HEIGHT, "axis"), upright(axis, x, TOP, HEIGHT)]
         y = TOP - 20 if apart > 220 or number % 2 == 0 else TOP - 46
         anchor = "end" if number == len(found) - 1 else "middle"
-        frames.append(label(x + (60 if anchor == "end" else 0), y, axis.title + mode, anchor=anchor, length=28, class_="title"))
+        frames.append(
+            label(x + (60 if anchor == "end" else 0), y, axis.title, anchor=anchor, length=28, class_="title")
+        )
     drawing = canvas(width, TOP + HEIGHT + 24, "parallel coordinates", *lines, *frames)
     box = element("div", drawing, class_="wide", data_width=width)
     return element("figure", box, class_="parallel")

@@ -14,11 +14,20 @@ from bigtrain.tracking.console import clock
 Cell = tuple[str, float | None, str]
 """What stands in a cell, what it is sorted by if that is a number, and its class."""
 
+LONG = 10  # characters of a number, beyond which it is rounded
+
 
 def trial_table(view: View) -> Markup:
     """All trials, the best first, then by score, then those without one."""
     sweep = view.sweep
-    names = ["trial", "state", *sweep.keys, *(f"{goal.name} ({goal.mode})" for goal in sweep.objectives), "steps", "time"]
+    names = [
+        "trial",
+        "state",
+        *sweep.keys,
+        *(f"{goal.name} ({goal.mode})" for goal in sweep.objectives),
+        "steps",
+        "time",
+    ]
     lineage = any(trial.parent is not None for trial in sweep.trials)
     names += [*(["parent"] if lineage else []), "run", *(["error"] if _failures(view) else [])]
     head = element("tr", *(element("th", name, scope="col", tabindex="0", title=f"sort by {name}") for name in names))
@@ -51,7 +60,9 @@ def _failures(view: View) -> bool:
 
 def _value(text: str) -> Cell:
     found = (numbers([text]) or [None])[0] if text else None
-    return text, found, "" if found is None else "n"
+    if found is None:
+        return text, None, ""
+    return text if len(text) <= LONG else short(found), found, "n"
 
 
 def _score(value: float) -> str:
