@@ -31,8 +31,8 @@ class Composed:
 def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Composed:
     """Composes `run.yaml` with overrides; raises `ConfigError` for anything that isn't allowed."""
     dirs = groups.search_dirs(config_dir)
-    with _engine(dirs) as engine:
-        cfg, choices = _unresolved(engine, typed, dirs)
+    with engine(dirs) as hydra_engine:
+        cfg, choices = _unresolved(hydra_engine, typed, dirs)
         return _finished(cfg, choices, typed, dirs)
 
 
@@ -45,15 +45,15 @@ def compose_each(
     """
     dirs = groups.search_dirs(config_dir)
     available = {"experiment": {}, **groups.groups(dirs)}
-    with _engine(dirs) as engine:
+    with engine(dirs) as hydra_engine:
         base = None
         for texts in own:
             given = [parse(text) for text in texts]
             plain = all(item is not None and item.key not in available and not item.deletes for item in given)
             if not plain or any("${" in text for text in texts):
-                cfg, choices = _unresolved(engine, [*shared, *texts], dirs)
+                cfg, choices = _unresolved(hydra_engine, [*shared, *texts], dirs)
             else:
-                base = base or _unresolved(engine, shared, dirs)
+                base = base or _unresolved(hydra_engine, shared, dirs)
                 cfg, choices = _with_values(base[0], [_prepared(text, dirs) for text in texts], dirs), base[1]
             yield _finished(cfg, choices, [*shared, *texts], dirs)
 
@@ -64,9 +64,9 @@ def _unresolved(engine: Any, typed: Sequence[str], dirs: Sequence[Path]) -> tupl
     from hydra.types import RunMode
     from omegaconf import open_dict
 
-    prepared = [_prepared(text, dirs) for text in typed]
+    overriding = [_prepared(text, dirs) for text in typed]
     try:
-        cfg = engine.compose_config(config_name="run", overrides=prepared, run_mode=RunMode.RUN)
+        cfg = engine.compose_config(config_name="run", overrides=overriding, run_mode=RunMode.RUN)
     except Exception as error:
         raise _translated(error, dirs) from error
     HydraConfig.instance().set_config(cfg)
@@ -76,14 +76,14 @@ def _unresolved(engine: Any, typed: Sequence[str], dirs: Sequence[Path]) -> tupl
     return cfg, choices
 
 
-def _with_values(base: Any, prepared: Sequence[str], dirs: Sequence[Path]) -> Any:
+def _with_values(base: Any, overriding: Sequence[str], dirs: Sequence[Path]) -> Any:
     """A composed config with some values set, in the way that Hydra sets them."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     cfg = copy.deepcopy(base)
-    for override in OverridesParser.create().parse_overrides(list(prepared)):
+    for override in OverridesParser.create().parse_overrides(list(overriding)):
         try:
             forced = override.is_force_add()
             OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=forced)
@@ -128,21 +128,30 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _engine(dirs: Sequence[Path]) -> Iterator[Any]:
-    """Hydra's engine over the shipped configs, with the user's folder in front of them."""
+def engine(dirs: Sequence[Path]) -> Iterator[Any]:
+    """Hydra's engine over the shipped configs, with the user's folder in front of them.
+
+    There is one at a time; in the middle of a sweep, the sweep's own is set aside while a run is composed.
+    """
     import hydra
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
 
+    outer, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
     ConfigStore.instance().store("spine", schema.defaults())
     *users, builtin = dirs
-    with hydra.initialize_config_dir(config_dir=str(builtin), job_name="bigtrain", version_base="1.3"):
-        engine: Any = GlobalHydra.instance().hydra
-        path = engine.config_loader.get_search_path()
-        for folder in reversed(users):
-            path.prepend(provider="--config-dir", path=f"file://{folder}")
-        engine.config_loader = type(engine.config_loader)(path)
-        yield engine
+    try:
+        with hydra.initialize_config_dir(config_dir=str(builtin), job_name="bigtrain", version_base="1.3"):
+            found: Any = GlobalHydra.instance().hydra
+            path = found.config_loader.get_search_path()
+            for folder in reversed(users):
+                path.prepend(provider="--config-dir", path=f"file://{folder}")
+            found.config_loader = type(found.config_loader)(path)
+            yield found
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outer, config
 
 
 def parse(text: str) -> overrides.Override | None:
@@ -167,6 +176,12 @@ def quoted(key: str, value: str) -> str:
     if plain is not None and not plain.several and plain.value == value:
         return plain.text
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def prepared(typed: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
+    """Overrides, checked, in the form that Hydra takes."""
+    dirs = groups.search_dirs(config_dir)
+    return [_prepared(text, dirs) for text in typed]
 
 
 def _prepared(text: str, dirs: Sequence[Path]) -> str:

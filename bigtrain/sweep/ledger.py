@@ -77,6 +77,14 @@ class Ledger:
             for name, value in {"version": VERSION, **facts}.items():
                 db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
+    def spent(self, seconds: float) -> float:
+        """Adds to the wall time of the sweep; returns all of it."""
+        with self._writing() as db:
+            before = db.execute("SELECT value FROM facts WHERE name='seconds'").fetchone()
+            whole = (json.loads(before[0]) if before else 0.0) + seconds
+            db.execute("INSERT OR REPLACE INTO facts VALUES ('seconds', ?)", (json.dumps(whole),))
+        return float(whole)
+
     def trials(self) -> list[Trial]:
         """Every trial, in the order in which they were proposed."""
         with self._writing() as db:
@@ -92,7 +100,8 @@ class Ledger:
                     db.execute(again, (item.until, item.trial, item.until))
                     continue
                 swept = json.dumps(dict(item.values))
-                alike = json.dumps([sorted(item.values.items()), item.parent, item.until if item.parent else None])
+                origin = [] if item.parent is None else [item.parent, item.until]
+                alike = json.dumps([sorted(item.values.items()), *origin])
                 seen[alike] = seen.get(alike, -1) + 1
                 key = f"{alike} {seen[alike]}" if seen[alike] else alike
                 new = "INSERT OR IGNORE INTO trials (key, swept, state, until, parent, scores, steps, seconds, number)"

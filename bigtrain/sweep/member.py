@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from bigtrain.data.load import load_data
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 from bigtrain.sweep.job import Judge, Outcome, failure, run_dir_of, typed
+from bigtrain.sweep.trial import Objective
 from bigtrain.tracking.console import Console
 from bigtrain.train.fit import fit
 from bigtrain.train.hooks import Interrupted
@@ -53,6 +55,17 @@ class Settings:
     config_dir: str | None = None
     trust: tuple[str, ...] = ()
 
+    def to_json(self) -> str:
+        """For a process of its own; `from_json` is the way back."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """What `to_json` wrote."""
+        found = json.loads(text)
+        objectives = tuple(Objective(**item) for item in found["judge"]["objectives"])
+        return cls(Judge(objectives, found["judge"]["score"]), found["config_dir"], tuple(found["trust"]))
+
 
 def members(jobs: Sequence[Sequence[str]], settings: Settings) -> list[Member]:
     """Each job's config, composed and checked; raises `ConfigError` for the first that can't be."""
@@ -86,7 +99,7 @@ class Request(Requests):
         return self.sweep()
 
 
-def run(overrides: Sequence[str], settings: Settings) -> Outcome:
+def run(overrides: Sequence[str], settings: Settings, listener: Requests | None = None) -> Outcome:
     """A job from its overrides alone, as a process of its own runs it."""
     try:
         (member,) = members([overrides], settings)
@@ -96,7 +109,7 @@ def run(overrides: Sequence[str], settings: Settings) -> Outcome:
         ready = prepare(member.checked, member.trusted, load_data(member.checked, member.trusted))
     except BigtrainError as error:
         return written(failure(error, typed(overrides, "stop_at")), run_dir_of(overrides))
-    return train(member, ready, settings.judge)
+    return train(member, ready, settings.judge, listener)
 
 
 def finished(member: Member, judge: Judge) -> Outcome | None:

@@ -7,12 +7,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bigtrain.sweep.around import Around
 from bigtrain.sweep.groups import Group, Programs, Refused
 from bigtrain.sweep.job import Outcome, failure
-from bigtrain.sweep.member import Member, Request, Settings, finished, train, written
+from bigtrain.sweep.member import Member, Request, finished, train, written
 from bigtrain.sweep.slots import Slots
 from bigtrain.sweep.strategy import Kind, Strategy, choose
-from bigtrain.train.interrupt import Requests
 
 Ended = tuple[Member, Outcome]
 
@@ -22,20 +22,14 @@ class Population:
     """Runs members in this process.
 
     Args:
-        settings: what all of them share.
+        around: how they are judged, who is told, and when to stop.
         strategy: how a group runs; auto measures.
         at_once: how many members at the same time; None takes what fits.
-        say: is told of each group and of its strategy.
-        listener: says when the sweep is to save and end.
-        late: whether no further member may start.
     """
 
-    settings: Settings
+    around: Around
     strategy: Kind | Literal["auto"] = "auto"
     at_once: int | None = None
-    say: Callable[[str], None] = lambda text: None
-    listener: Requests = field(default_factory=Requests)
-    late: Callable[[], bool] = lambda: False
     programs: Programs = field(default_factory=Programs)
     _chosen: dict[int, Strategy] = field(default_factory=dict)
 
@@ -43,7 +37,7 @@ class Population:
         """Each member with its outcome, as they end; one that never began waits."""
         todo = []
         for member in members:
-            before = finished(member, self.settings.judge)
+            before = finished(member, self.around.settings.judge)
             if before is not None:
                 yield member, written(before, member.path)
             else:
@@ -57,17 +51,17 @@ class Population:
 
     def _group(self, group: Group) -> Iterator[Ended]:
         """The members of one program."""
-        strategy = self._strategy(group)
+        strategy, around = self._strategy(group), self.around
         slots = Slots(group.shared, strategy.at_once) if strategy.kind == "vmap" else None
 
         def one(member: Member) -> Outcome:
-            if self.late() or self.listener() is not None:
+            if around.over():
                 return Outcome("waiting", stop_at=member.stop_at)
             try:
                 ready = group.ready(member)
             except Exception as error:
                 return written(failure(error, member.stop_at), member.path)
-            judge, listener = self.settings.judge, Request(self.listener)
+            judge, listener = around.settings.judge, Request(around.listener)
             if slots is None:
                 return train(member, ready, judge, listener)
             with slots.taken(ready) as own:
@@ -83,8 +77,8 @@ class Population:
             self._chosen[key] = chosen
             how = {"sequential": "one after the other", "threads": "as threads", "vmap": "as one program"}
             several = f", {chosen.at_once} at once" if chosen.at_once > 1 else ""
-            seconds = f"compiled in {group.shared.compile_seconds:.1f} s"
-            self.say(f"program {self.programs.number} ({seconds}): {how[chosen.kind]}{several} ({chosen.reason})")
+            program = f"program {self.programs.number} (compiled in {group.shared.compile_seconds:.1f} s)"
+            self.around.say(f"{program}: {how[chosen.kind]}{several} ({chosen.reason})")
         return self._chosen[key]
 
 
