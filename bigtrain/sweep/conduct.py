@@ -189,7 +189,7 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool) -> Ledger:
         InputError: when the folder holds another sweep, or can't be written.
     """
     there = (folder / "ledger.sqlite").exists()
-    if not there and folder.is_dir() and any(entry.name not in ("owners",) for entry in folder.iterdir()):
+    if not there and folder.is_dir() and any(entry.name not in ("owners", "trials") for entry in folder.iterdir()):
         raise InputError(f"sweep_dir: {str(folder)!r} is not empty and holds no sweep\n  choose another sweep_dir")
     try:
         (folder / "trials").mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -58,13 +58,17 @@ class Ledger:
             self._lock = open(folder / "owners" / self.owner, "w", encoding="utf-8")  # noqa: SIM115  held while we live
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._db = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-            self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             hint = "choose another folder: sweep_dir=…"
             raise InputError(f"sweep_dir: can't keep a ledger in {str(folder)!r}: {error}\n  {hint}") from error
-        found = self.facts().setdefault("version", VERSION)
-        if found != VERSION:
-            raise InputError(f"{self.path}: is a ledger of version {found}; this bigtrain reads version {VERSION}")
+        try:
+            self._db.executescript(_SCHEMA)
+            found = self.facts().setdefault("version", VERSION)
+            if found != VERSION:
+                raise InputError(f"{self.path}: is a ledger of version {found}; this bigtrain reads version {VERSION}")
+        except (sqlite3.Error, InputError) as error:
+            self._end()
+            raise error if isinstance(error, InputError) else _failed(self.path, error) from error
 
     def facts(self) -> dict[str, Any]:
         """What is written down of the sweep as a whole."""
@@ -144,9 +148,12 @@ class Ledger:
         try:
             self.release()
         finally:
-            self._db.close()
-            self._lock.close()
-            (self.folder / "owners" / self.owner).unlink(missing_ok=True)
+            self._end()
+
+    def _end(self) -> None:
+        self._db.close()
+        self._lock.close()
+        (self.folder / "owners" / self.owner).unlink(missing_ok=True)
 
     def _release_dead(self, db: sqlite3.Connection) -> None:
         for (owner,) in list(db.execute("SELECT DISTINCT owner FROM trials WHERE state='running'")):
