@@ -50,14 +50,14 @@ def test_shapes_and_parts_do_not(tmp_path: Path) -> None:
 
 
 def test_each_run_keeps_its_own_numbers(tmp_path: Path) -> None:
-    different = ("seed=3 model.dropout=0.2 schedule.warmup=1 steps=7", "seed=4 model.dropout=0 schedule.warmup=2")
+    different = ("seed=3 model.dropout=0.2 schedule.warmup=1 steps=7", "seed=4 model.dropout=0.1 schedule.warmup=2")
     jobs = [(*BASE, *text.split(), f"run_dir={tmp_path / str(at)}") for at, text in enumerate(different)]
     programs = Programs()
     (group,) = programs.groups(members(jobs, SETTINGS))
     assert isinstance(group, Group)
     first, second = [group.ready(member) for member in group.members]
     assert (first.values["seed"], first.values["model.dropout"], first.lengths.steps) == (3, 0.2, 7)
-    assert (second.values["seed"], second.values["model.dropout"], second.lengths.steps) == (4, 0, 10)
+    assert (second.values["seed"], second.values["model.dropout"], second.lengths.steps) == (4, 0.1, 10)
     assert (first.values["schedule.warmup"], second.values["schedule.warmup"]) == (1, 2)
     assert (first.placement.order.seed, second.placement.order.seed) == (3, 4)
     assert first.program is second.program
