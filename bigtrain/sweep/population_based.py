@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
-from bigtrain.sweep.random_search import configuration, draw
-from bigtrain.sweep.rungs import CLOSE, ranked
+from bigtrain.sweep.random_search import configurations, draw
+from bigtrain.sweep.rungs import CLOSE, order
 from bigtrain.sweep.search import left_behind
 from bigtrain.sweep.space import Dimension, Space, check_swept
 from bigtrain.sweep.trial import Objective, Proposal, Trial
@@ -67,7 +68,8 @@ class PopulationBased:
         next trial after those that were there.
         """
         if len(trials) < self.members:
-            values = [configuration(self.space, self.seed, slot) for slot in range(len(trials), self.members)]
+            first = list(itertools.islice(configurations(self.space, self.seed), self.members))
+            values = [first[slot % len(first)] for slot in range(len(trials), self.members)]
             return [Proposal(value, until=1 / self.rounds) for value in values]
         slots = list(trials[: self.members])
         known = self.members
@@ -86,20 +88,20 @@ class PopulationBased:
 
     def _generation(self, slots: Sequence[Trial], generation: int) -> list[Proposal]:
         """What each slot trains in a generation: its member goes on, or it is a copy of one of the best, varied."""
-        order = ranked(slots, generation / self.rounds, self.objective)
-        if not order:
+        ranking = order(slots, generation / self.rounds, self.objective)
+        if not ranking:
             return []  # all have failed
         count = max(1, int(self.quantile * self.members)) if self.quantile else 0
-        staying = {member.number for member in order[: self.members - count]}
-        best = order[: max(count, 1)]
+        staying = ranking[: self.members - count]
+        best = ranking[: max(count, 1)]
         until = (generation + 1) / self.rounds
         proposals = []
         for slot, member in enumerate(slots):
-            if member.number in staying:
+            if slot in staying:
                 proposals.append(Proposal(member.values, until=until, trial=member.number))
                 continue
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(generation, slot)))
-            parent = best[int(rng.integers(len(best)))]
+            parent = slots[best[int(rng.integers(len(best)))]]
             proposals.append(Proposal(self._explored(parent.values, rng), until=until, parent=parent.number))
         return proposals
 

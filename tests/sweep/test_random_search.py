@@ -34,6 +34,13 @@ def test_a_draw_depends_on_its_number_alone() -> None:
     assert len({proposal.values["x"] for proposal in all_at_once}) == 30
 
 
+def test_a_small_space_is_drawn_from_without_repetition() -> None:
+    space, _ = parse_space(["x=int(interval(1,3))", "y=a,b,c"])
+    few, every = (Random(trials=trials, space=space).propose(()) for trials in (5, 30))
+    assert len({tuple(proposal.values.items()) for proposal in every}) == len(every) == 9
+    assert every[:5] == few
+
+
 def test_draws_are_even() -> None:
     """3,000 draws each; the bounds are about five standard deviations of an even distribution."""
     space, _ = parse_space(
