@@ -124,7 +124,7 @@ def _behind(slots: Sequence[Trial], wanted: Sequence[Proposal]) -> bool:
 
 def _moved(dimension: Dimension, text: str, factor: float) -> str:
     """A value times a factor, within its interval; of a list, the neighbour on that side."""
-    step = 1 if factor > 1 else -1
+    step = (factor > 1) - (factor < 1)
     if not dimension.continuous:
         place = dimension.choices.index(text) + step
         return dimension.choices[min(max(place, 0), len(dimension.choices) - 1)]

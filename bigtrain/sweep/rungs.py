@@ -11,7 +11,7 @@ import numpy as np
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.sweep.random_search import configurations
-from bigtrain.sweep.space import Space, combinations, identity, is_listed, size
+from bigtrain.sweep.space import MOST, Space, combinations, identity, is_listed, size
 from bigtrain.sweep.trial import Objective, Proposal, Trial
 
 CLOSE = 1e-9
@@ -99,11 +99,11 @@ def candidates(space: Space, trials: int | None, seed: int, *, otherwise: int | 
     if trials is not None and whole is not None and trials > whole:
         problem = f"{trials:,} is more than there are combinations"
         raise ConfigError("sweep.trials", problem, allowed=f"at most {whole:,}")
-    if is_listed(space):
+    if is_listed(space) and whole is not None and whole <= MOST:
         grid = list(combinations(space))
         return [grid[place] for place in np.random.default_rng(seed).permutation(len(grid))[:trials]]
     if trials is None and otherwise is None:
-        problem = "is needed, since an interval is swept and has no number of values"
+        problem = "is needed: an interval is no list, and a grid of more than a million no plan"
         raise ConfigError("sweep.trials", problem, allowed="an integer at least 1", hint="e.g. sweep.trials=27")
     return list(islice(configurations(space, seed), trials or otherwise))
 

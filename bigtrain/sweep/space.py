@@ -93,6 +93,10 @@ def check_swept(space: Space) -> None:
         )
 
 
+MOST = 1_000_000
+"""Combinations that a grid may have: more of them are not even listed."""
+
+
 def is_listed(space: Space) -> bool:
     """Whether a space consists of lists alone."""
     return not any(dimension.continuous for dimension in space)

@@ -134,3 +134,11 @@ def test_mistakes(search: type) -> None:
 def test_an_interval_needs_a_number_of_trials() -> None:
     with pytest.raises(ConfigError, match=r"sweep\.trials: is needed"):
         Halving(space=INTERVALS, objectives=LOSS)
+
+
+def test_a_grid_that_nobody_could_list_is_drawn_from() -> None:
+    space, _ = parse_space([f"x{axis}=range(0,200)" for axis in range(4)])
+    with pytest.raises(ConfigError, match=r"sweep\.trials: is needed"):
+        Halving(space=space, objectives=LOSS)
+    proposals = Halving(trials=9, space=space, objectives=LOSS).propose(())
+    assert len({tuple(proposal.values.items()) for proposal in proposals}) == 9

@@ -27,6 +27,12 @@ def test_a_grid_refuses_an_interval() -> None:
     assert "list values: ema=0.0,0.5, or search in it: sweep=random" in str(caught.value)
 
 
+def test_a_grid_that_nobody_could_run_is_refused() -> None:
+    space, _ = parse_space([f"x{axis}=range(0,200)" for axis in range(4)])
+    with pytest.raises(ConfigError, match="sweep: a grid of 1,600,000,000 runs"):
+        Grid(space=space)
+
+
 def test_a_draw_depends_on_its_number_alone() -> None:
     space, _ = parse_space(["x=interval(0,1)", "y=a,b,c"])
     all_at_once = Random(trials=30, seed=3, space=space).propose(())
