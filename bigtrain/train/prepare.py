@@ -36,6 +36,7 @@ class Lengths:
     """Every duration of a run, in steps."""
 
     steps: int
+    stop: int  # where the run rests; at the last step it ends
     eval_every: int
     log_every: int
     save_every: int
@@ -76,7 +77,8 @@ def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duratio
     every = {name: max(1, to_steps(run.duration(name))) for name in ("eval_every", "log_every")}
     save = max(1, to_steps(Duration.parse(run.checkpoint.every)))
     traced = _traced(run, to_steps, steps)
-    return Lengths(steps, every["eval_every"], every["log_every"], save, traced, per_epoch), to_steps
+    stop = steps if run.stop_at is None else min(steps, to_steps(Duration.parse(run.stop_at)))
+    return Lengths(steps, stop, every["eval_every"], every["log_every"], save, traced, per_epoch), to_steps
 
 
 def _traced(run: RunConfig, to_steps: Callable[[Duration], int], steps: int) -> tuple[int, int] | None:
@@ -110,6 +112,13 @@ def numbers(
     checked: Checked, made: Definition, lengths: Lengths, to_steps: Callable[[Duration], int]
 ) -> dict[str, float]:
     """Every number that enters the program as an argument, by dotted path."""
+    return made.chain.traceable(given_numbers(checked, made.recipe()[0].fields, lengths, to_steps))
+
+
+def given_numbers(
+    checked: Checked, fields: tuple[str, ...], lengths: Lengths, to_steps: Callable[[Duration], int]
+) -> dict[str, float]:
+    """Every number of a run by dotted path, also what an optimizer takes as a constant; `fields` are the model's."""
     run = checked.run
     values: dict[str, float] = {"seed": run.seed, "total_steps": lengths.steps}
     if run.clip_norm is not None:
@@ -123,8 +132,7 @@ def numbers(
     if values.get("schedule.warmup", 0) > lengths.steps:
         problem = f"{values['schedule.warmup']:,.0f} steps are more than the run's {lengths.steps:,}"
         raise ConfigError("schedule.warmup", problem, hint="the learning rate would never be reached")
-    values |= model_numbers(checked.nodes["model"], made.recipe()[0].fields)
-    return made.chain.traceable(values)
+    return values | model_numbers(checked.nodes["model"], fields)
 
 
 def model_numbers(node: Node, fields: tuple[str, ...]) -> dict[str, float]:
