@@ -19,10 +19,10 @@ class Grid:
                 low, high = dimension.text(dimension.low), dimension.text(dimension.high)
                 listed = f"list values: {dimension.key}={low},{high}, or search in it: sweep=random"
                 raise ConfigError(dimension.key, "is an interval, and a grid takes every value", hint=listed)
-        if (number := size(space) or 0) > MOST:
+        self.space, self.trials = space, size(space) or 0
+        if self.trials > MOST:
             hint = "try some of them: sweep=random"
-            raise ConfigError("sweep", f"a grid of {number:,} runs", allowed=f"at most {MOST:,}", hint=hint)
-        self.space = space
+            raise ConfigError("sweep", f"a grid of {self.trials:,} runs", allowed=f"at most {MOST:,}", hint=hint)
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; all in one round."""

@@ -37,6 +37,7 @@ class Halving:
         check_swept(space)
         check_eta(eta)
         values = candidates(space, trials, seed)
+        self.trials = len(values)
         self.bracket = Bracket(tuple(values), shares(eta, rungs), eta, objectives[0])
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:

@@ -39,6 +39,7 @@ class Hyperband:
         check_eta(eta)
         published = starting(eta, brackets)
         values = candidates(space, trials, seed, otherwise=sum(published))
+        self.trials = len(values)
         self.brackets = []
         for index, size in enumerate(shared_out(len(values), published)):
             own, values = values[:size], values[size:]

@@ -40,6 +40,12 @@ def search(name: str, space: Space, objectives: tuple[Objective, ...] = LOSS, **
     return build(node, Trust(), **supplied)
 
 
+def test_how_many_trials_there_will_be_is_known() -> None:
+    for name, space in PAIRS:
+        if name not in ("population", "gp"):
+            assert len(sweep(name, space).trials) == search(name, space).trials  # type: ignore[attr-defined]
+
+
 def failing(values: Mapping[str, str], share: float) -> tuple[float, ...] | None:
     """Some configurations fail at once, some later, some diverge; the others are the bowl."""
     x = float(values["x"])
