@@ -64,22 +64,19 @@ class PopulationBased:
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; a round is a generation.
 
-        Which trial is in which slot follows from the generations before, gone through from the first: a copy is the
-        next trial after those that were there.
+        Which trial is in which slot follows from the trials, a generation at a time: who was asked to go on is still in
+        its slot, and the slots of the others have the next trials, in order.
         """
         if len(trials) < self.members:
             first = list(itertools.islice(configurations(self.space, self.seed), self.members))
             values = [first[slot % len(first)] for slot in range(len(trials), self.members)]
             return [Proposal(value, until=1 / self.rounds) for value in values]
-        slots = list(trials[: self.members])
-        known = self.members
+        slots, copies = list(trials[: self.members]), iter(trials[self.members :])
         for generation in range(1, self.rounds):
-            wanted = self._generation(slots, generation)
-            if not wanted or known + sum(item.trial is None for item in wanted) > len(trials) or _behind(slots, wanted):
-                return wanted
-            copies = iter(trials[known:])
-            slots = [next(copies) if item.trial is None else trials[item.trial] for item in wanted]
-            known += sum(item.trial is None for item in wanted)
+            reached = generation / self.rounds + CLOSE
+            if all(trial.until < reached for trial in trials):
+                return self._generation(slots, generation)
+            slots = [member if member.until > reached else next(copies) for member in slots]
         return []
 
     def given_up(self, trials: Sequence[Trial]) -> set[int]:
@@ -113,13 +110,6 @@ class PopulationBased:
             else _moved(dimension, values[dimension.key], self.perturb[int(rng.integers(2))])
             for dimension in self.space
         }
-
-
-def _behind(slots: Sequence[Trial], wanted: Sequence[Proposal]) -> bool:
-    """Whether a member that is to go on hasn't been asked to yet."""
-    return any(
-        item.trial is not None and member.until < item.until - CLOSE for member, item in zip(slots, wanted, strict=True)
-    )
 
 
 def _moved(dimension: Dimension, text: str, factor: float) -> str:
