@@ -48,6 +48,9 @@ def simulate(search: Search, scores: Scores, known: tuple[Trial, ...] = (), most
         sweep.rounds.append((before, proposals))
         for proposal in proposals:
             _train(sweep, proposal, before, scores)
+        assert len({tuple(trial.values.items()) for trial in sweep.trials if trial.parent is None}) == sum(
+            trial.parent is None for trial in sweep.trials
+        ), "a configuration was proposed in two rounds"
     raise AssertionError(f"no end after {most} rounds")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bigtrain.config.errors import ConfigError
-from bigtrain.sweep.space import Space, check_swept, combinations
+from bigtrain.sweep.space import MOST, Space, check_swept, combinations, size
 from bigtrain.sweep.trial import Proposal, Trial
 
 
@@ -19,7 +19,10 @@ class Grid:
                 low, high = dimension.text(dimension.low), dimension.text(dimension.high)
                 listed = f"list values: {dimension.key}={low},{high}, or search in it: sweep=random"
                 raise ConfigError(dimension.key, "is an interval, and a grid takes every value", hint=listed)
-        self.space = space
+        self.space, self.trials = space, size(space) or 0
+        if self.trials > MOST:
+            hint = "try some of them: sweep=random"
+            raise ConfigError("sweep", f"a grid of {self.trials:,} runs", allowed=f"at most {MOST:,}", hint=hint)
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; all in one round."""

@@ -37,7 +37,8 @@ class Halving:
         check_swept(space)
         check_eta(eta)
         values = candidates(space, trials, seed)
-        self.bracket = Bracket(0, tuple(values), shares(eta, rungs), eta, objectives[0])
+        self.trials = len(values)
+        self.bracket = Bracket(tuple(values), shares(eta, rungs), eta, objectives[0])
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; a round is a rung."""

@@ -39,12 +39,11 @@ class Hyperband:
         check_eta(eta)
         published = starting(eta, brackets)
         values = candidates(space, trials, seed, otherwise=sum(published))
+        self.trials = len(values)
         self.brackets = []
-        first = 0
         for index, size in enumerate(shared_out(len(values), published)):
-            own = tuple(values[first : first + size])
-            self.brackets.append(Bracket(first, own, shares(eta, brackets - index), eta, objectives[0]))
-            first += size
+            own, values = values[:size], values[size:]
+            self.brackets.append(Bracket(tuple(own), shares(eta, brackets - index), eta, objectives[0]))
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; in a round, each bracket goes on by a rung."""

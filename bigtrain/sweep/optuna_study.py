@@ -12,11 +12,12 @@ import numpy as np
 
 from bigtrain.config.errors import InputError
 from bigtrain.config.signature import installed
-from bigtrain.sweep.space import Dimension, Space, combinations, listed
+from bigtrain.sweep.random_search import configurations
+from bigtrain.sweep.space import Dimension, Space, combinations, identity, size
 from bigtrain.sweep.trial import Objective, Proposal, Trial
 
 ATTEMPTS = 20
-"""How often a sampler is asked for a combination that is new before the next untried one is taken."""
+"""How often a sampler is asked for a configuration that is new before another untried one is taken."""
 
 Attributes = Callable[[int], dict[str, Any]]
 """What a sampler keeps with a trial, from how many completed ones there were before it."""
@@ -43,13 +44,13 @@ def asked(
     trials: Sequence[Trial],
     attributes: Attributes = lambda completed: {},
 ) -> list[Proposal]:
-    """What a fresh sampler proposes after all trials so far: at most `number`, none of a grid twice.
+    """What a fresh sampler proposes after all trials so far: at most `number`, none of them twice.
 
     A new study is filled with the trials in their order each time, so that the answer depends on nothing else.
     """
     distributions = {dimension.key: _distribution(dimension) for dimension in space}
-    limit = listed(space)
-    seen = {_identity(trial.values) for trial in trials}
+    limit = size(space)
+    seen = {identity(trial.values) for trial in trials}
     number = number if limit is None else min(number, limit - len(seen))
     proposals: list[Proposal] = []
     if number <= 0:
@@ -57,16 +58,17 @@ def asked(
     with _quietly():
         study = _study(sampler, space, objectives, trials, distributions, attributes)
         while len(proposals) < number:
-            values = _ask(study, distributions, space, seen if limit is not None else set())
+            values = _ask(study, distributions, space, seen)
             if values is None:
-                values = next(item for item in combinations(space) if _identity(item) not in seen)
-            seen.add(_identity(values))
+                others = configurations(space, sampler_seed(0, len(seen))) if limit is None else combinations(space)
+                values = next(item for item in others if identity(item) not in seen)
+            seen.add(identity(values))
             proposals.append(Proposal(values))
     return proposals
 
 
 def _ask(study: Any, distributions: dict[str, Any], space: Space, seen: set[Any]) -> dict[str, str] | None:
-    """The sampler's next combination that isn't among `seen`; None where it names only those."""
+    """The sampler's next configuration that isn't among `seen`; None where it names only those."""
     from optuna.trial import TrialState
 
     for _ in range(ATTEMPTS):
@@ -74,7 +76,7 @@ def _ask(study: Any, distributions: dict[str, Any], space: Space, seen: set[Any]
         values = {
             dim.key: dim.text(trial.params[dim.key]) if dim.continuous else trial.params[dim.key] for dim in space
         }
-        if _identity(values) not in seen:
+        if identity(values) not in seen:
             return values
         study.tell(trial, state=TrialState.FAIL)  # else it counts as one that runs
     return None
@@ -133,10 +135,6 @@ def _read(dimension: Dimension, text: str) -> Any:
     if not dimension.continuous:
         return text
     return int(text) if dimension.integer else float(text)
-
-
-def _identity(values: Any) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(values.items()))
 
 
 @contextlib.contextmanager

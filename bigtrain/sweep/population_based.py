@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
-from bigtrain.sweep.random_search import configuration, draw
-from bigtrain.sweep.rungs import CLOSE, ranked
+from bigtrain.sweep.random_search import configurations, draw
+from bigtrain.sweep.rungs import CLOSE, order
 from bigtrain.sweep.search import left_behind
 from bigtrain.sweep.space import Dimension, Space, check_swept
 from bigtrain.sweep.trial import Objective, Proposal, Trial
@@ -63,21 +64,19 @@ class PopulationBased:
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; a round is a generation.
 
-        Which trial is in which slot follows from the generations before, gone through from the first: a copy is the
-        next trial after those that were there.
+        Which trial is in which slot follows from the trials, a generation at a time: who was asked to go on is still in
+        its slot, and the slots of the others have the next trials, in order.
         """
         if len(trials) < self.members:
-            values = [configuration(self.space, self.seed, slot) for slot in range(len(trials), self.members)]
+            first = list(itertools.islice(configurations(self.space, self.seed), self.members))
+            values = [first[slot % len(first)] for slot in range(len(trials), self.members)]
             return [Proposal(value, until=1 / self.rounds) for value in values]
-        slots = list(trials[: self.members])
-        known = self.members
+        slots, copies = list(trials[: self.members]), iter(trials[self.members :])
         for generation in range(1, self.rounds):
-            wanted = self._generation(slots, generation)
-            if not wanted or known + sum(item.trial is None for item in wanted) > len(trials) or _behind(slots, wanted):
-                return wanted
-            copies = iter(trials[known:])
-            slots = [next(copies) if item.trial is None else trials[item.trial] for item in wanted]
-            known += sum(item.trial is None for item in wanted)
+            reached = generation / self.rounds + CLOSE
+            if all(trial.until < reached for trial in trials):
+                return self._generation(slots, generation)
+            slots = [member if member.until > reached else next(copies) for member in slots]
         return []
 
     def given_up(self, trials: Sequence[Trial]) -> set[int]:
@@ -86,20 +85,20 @@ class PopulationBased:
 
     def _generation(self, slots: Sequence[Trial], generation: int) -> list[Proposal]:
         """What each slot trains in a generation: its member goes on, or it is a copy of one of the best, varied."""
-        order = ranked(slots, generation / self.rounds, self.objective)
-        if not order:
+        ranking = order(slots, generation / self.rounds, self.objective)
+        if not ranking:
             return []  # all have failed
         count = max(1, int(self.quantile * self.members)) if self.quantile else 0
-        staying = {member.number for member in order[: self.members - count]}
-        best = order[: max(count, 1)]
+        staying = ranking[: self.members - count]
+        best = ranking[: max(count, 1)]
         until = (generation + 1) / self.rounds
         proposals = []
         for slot, member in enumerate(slots):
-            if member.number in staying:
+            if slot in staying:
                 proposals.append(Proposal(member.values, until=until, trial=member.number))
                 continue
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(generation, slot)))
-            parent = best[int(rng.integers(len(best)))]
+            parent = slots[best[int(rng.integers(len(best)))]]
             proposals.append(Proposal(self._explored(parent.values, rng), until=until, parent=parent.number))
         return proposals
 
@@ -113,16 +112,9 @@ class PopulationBased:
         }
 
 
-def _behind(slots: Sequence[Trial], wanted: Sequence[Proposal]) -> bool:
-    """Whether a member that is to go on hasn't been asked to yet."""
-    return any(
-        item.trial is not None and member.until < item.until - CLOSE for member, item in zip(slots, wanted, strict=True)
-    )
-
-
 def _moved(dimension: Dimension, text: str, factor: float) -> str:
     """A value times a factor, within its interval; of a list, the neighbour on that side."""
-    step = 1 if factor > 1 else -1
+    step = (factor > 1) - (factor < 1)
     if not dimension.continuous:
         place = dimension.choices.index(text) + step
         return dimension.choices[min(max(place, 0), len(dimension.choices) - 1)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from bigtrain.config.values import NonNegativeInt, PositiveInt
-from bigtrain.sweep.space import Dimension, Space, check_swept
+from bigtrain.sweep.space import Dimension, Space, check_swept, identity, size
 from bigtrain.sweep.trial import Proposal, Trial
 
 
@@ -19,7 +20,8 @@ class Random:
         """Prepares the draws.
 
         Args:
-            trials: how many runs; more of them keep the earlier ones.
+            trials: how many runs; more of them keep the earlier ones. Where only lists are swept, it ends with the last
+                combination.
             seed: fixes what is drawn.
             space: what is swept.
         """
@@ -28,11 +30,25 @@ class Random:
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; all in one round."""
-        return [Proposal(configuration(self.space, self.seed, index)) for index in range(len(trials), self.trials)]
+        drawn = itertools.islice(configurations(self.space, self.seed), len(trials), self.trials)
+        return [Proposal(values) for values in drawn]
+
+
+def configurations(space: Space, seed: int) -> Iterator[dict[str, str]]:
+    """Random configurations, none twice: the first ones are the same however many are taken."""
+    whole = size(space)
+    seen = set()
+    for index in itertools.count():
+        if len(seen) == whole:
+            return
+        values = configuration(space, seed, index)
+        if identity(values) not in seen:
+            seen.add(identity(values))
+            yield values
 
 
 def configuration(space: Space, seed: int, *index: int) -> dict[str, str]:
-    """The draw number `index` of a seed: it doesn't depend on how many others there are."""
+    """The draw number `index` of a seed: it doesn't depend on any other."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=index))
     return {dimension.key: draw(dimension, rng) for dimension in space}
 

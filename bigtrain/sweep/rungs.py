@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from bigtrain.config.errors import ConfigError
-from bigtrain.sweep.random_search import configuration
-from bigtrain.sweep.space import Space, combinations, listed
+from bigtrain.sweep.random_search import configurations
+from bigtrain.sweep.space import MOST, Space, combinations, identity, is_listed, size
 from bigtrain.sweep.trial import Objective, Proposal, Trial
 
 CLOSE = 1e-9
@@ -34,11 +35,13 @@ def score_at(trial: Trial, share: float) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def ranked(trials: Sequence[Trial], share: float, objective: Objective) -> list[Trial]:
-    """The trials with a score at `share`, the best first; of equal ones the earlier first."""
+def order(trials: Sequence[Trial], share: float, objective: Objective) -> list[int]:
+    """The places of the trials that have a score at `share`, the best first; of equal ones the earlier first."""
     sign = 1 if objective.mode == "min" else -1
-    scored = [(score, trial) for trial in trials if (score := score_at(trial, share)) is not None]
-    return [trial for _, trial in sorted(scored, key=lambda pair: (sign * pair[0], pair[1].number))]
+    scores = [score_at(trial, share) for trial in trials]
+    return [
+        place for _, place in sorted((sign * score, place) for place, score in enumerate(scores) if score is not None)
+    ]
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,12 @@ class Bracket:
     """Configurations that start together, of which one in `eta` goes on from each rung to the next.
 
     Args:
-        first: the number of the first of its trials.
-        values: the configurations, one a trial.
+        values: the configurations, one a trial; none is there twice.
         shares: the shares of a run at the rungs, the last of them 1.
         eta: how many trials compete for each place on the next rung.
         objective: what they are judged by.
     """
 
-    first: int
     values: tuple[Mapping[str, str], ...]
     shares: tuple[float, ...]
     eta: int
@@ -69,20 +70,24 @@ class Bracket:
 
         The rungs are gone through from the first: what was decided there follows from the scores that are known.
         """
-        members = list(trials[self.first : self.first + len(self.values)])
-        if len(members) < len(self.values):
-            return [Proposal(values, until=self.shares[0]) for values in self.values[len(members) :]]
-        for share, size in zip(self.shares, self.sizes, strict=True):
-            members = members[:size]
+        known = {identity(trial.values): trial for trial in trials}
+        own = [known.get(identity(values)) for values in self.values]
+        members = [trial for trial in own if trial is not None]
+        if len(members) < len(own):
+            missing = (values for values, trial in zip(self.values, own, strict=True) if trial is None)
+            return [Proposal(values, until=self.shares[0]) for values in missing]
+        for share, places in zip(self.shares, self.sizes, strict=True):
+            # what was given up stays so: only a sweep that was given more trials since would want it back
+            members = [trial for trial in members if trial.state != "pruned" or trial.until > share - CLOSE][:places]
             waiting = [trial for trial in members if trial.until < share - CLOSE]
             if waiting:
                 return [Proposal(trial.values, until=share, trial=trial.number) for trial in waiting]
-            members = ranked(members, share, self.objective)
+            members = [members[place] for place in order(members, share, self.objective)]
         return []
 
 
 def candidates(space: Space, trials: int | None, seed: int, *, otherwise: int | None = None) -> list[dict[str, str]]:
-    """The configurations that compete: of a grid, shuffled, without repetition; else random ones.
+    """The configurations that compete, none twice: of a grid, shuffled; else random ones.
 
     Args:
         space: what is swept.
@@ -90,20 +95,17 @@ def candidates(space: Space, trials: int | None, seed: int, *, otherwise: int | 
         seed: fixes the order of the grid, and what is drawn.
         otherwise: what a search takes of an interval if it isn't told.
     """
-    whole = listed(space)
-    if whole is None:
-        trials = trials or otherwise
-        if trials is None:
-            problem = "is needed, since an interval is swept and has no number of values"
-            raise ConfigError("sweep.trials", problem, allowed="an integer at least 1", hint="e.g. sweep.trials=27")
-        return [configuration(space, seed, index) for index in range(trials)]
-    if trials is not None and trials > whole:
-        hint = "leave it out to take them all"
+    whole = size(space)
+    if trials is not None and whole is not None and trials > whole:
         problem = f"{trials:,} is more than there are combinations"
-        raise ConfigError("sweep.trials", problem, allowed=f"at most {whole:,}", hint=hint)
-    grid = list(combinations(space))
-    order = np.random.default_rng(seed).permutation(whole)
-    return [grid[index] for index in order[:trials]]
+        raise ConfigError("sweep.trials", problem, allowed=f"at most {whole:,}")
+    if is_listed(space) and whole is not None and whole <= MOST:
+        grid = list(combinations(space))
+        return [grid[place] for place in np.random.default_rng(seed).permutation(len(grid))[:trials]]
+    if trials is None and otherwise is None:
+        problem = "is needed: an interval is no list, and a grid of more than a million no plan"
+        raise ConfigError("sweep.trials", problem, allowed="an integer at least 1", hint="e.g. sweep.trials=27")
+    return list(islice(configurations(space, seed), trials or otherwise))
 
 
 def check_eta(eta: int) -> None:

@@ -14,7 +14,7 @@ class Search(Protocol):
     A search is one class in one file and one YAML in `configs/sweep/`. Its constructor takes its own fields and may ask
     for `space` (`bigtrain.sweep.space.Space`), `objectives` (a tuple of `bigtrain.sweep.trial.Objective`) and `numbers`
     (the keys that may change in the middle of a run). One that lets trials rest before their last step is a `GivesUp`
-    too.
+    too, and one that knows how many trials there will be at most has that number as `trials`.
     """
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:

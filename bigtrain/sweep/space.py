@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,11 @@ class Dimension:
     def continuous(self) -> bool:
         """Whether this is an interval: a grid can't list it."""
         return not self.choices
+
+    @property
+    def values(self) -> Sequence[object]:
+        """The choices, or the whole numbers of an interval."""
+        return self.choices or range(round(self.low), round(self.high) + 1)
 
     def text(self, value: float) -> str:
         """A number of the interval as it would be typed: read back, it is the very same number."""
@@ -88,15 +93,29 @@ def check_swept(space: Space) -> None:
         )
 
 
-def listed(space: Space) -> int | None:
-    """How many combinations a space of choices has; None where it has an interval."""
-    if any(dimension.continuous for dimension in space):
+MOST = 1_000_000
+"""Combinations that a grid may have: more of them are not even listed."""
+
+
+def is_listed(space: Space) -> bool:
+    """Whether a space consists of lists alone."""
+    return not any(dimension.continuous for dimension in space)
+
+
+def size(space: Space) -> int | None:
+    """How many configurations a space has; None where a number may be any of an interval."""
+    if any(dimension.continuous and not dimension.integer for dimension in space):
         return None
-    return math.prod(len(dimension.choices) for dimension in space)
+    return math.prod(len(dimension.values) for dimension in space)
 
 
 def combinations(space: Space) -> Iterator[dict[str, str]]:
-    """Every combination of a space of choices; the last key varies fastest."""
+    """Every configuration of a space of lists and whole numbers; the last key varies fastest."""
     keys = [dimension.key for dimension in space]
-    for values in itertools.product(*(dimension.choices for dimension in space)):
+    for values in itertools.product(*(map(str, dimension.values) for dimension in space)):
         yield dict(zip(keys, values, strict=True))
+
+
+def identity(values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What is equal for equal configurations, whatever the order of their keys."""
+    return tuple(sorted(values.items()))

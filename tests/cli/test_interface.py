@@ -43,7 +43,9 @@ INTERFACE = {
 KEYS = (
     "seed", "steps", "batch_size", "run_dir", "eval_every", "log_every", "checkpoint.every", "checkpoint.keep",
     "optimizer.learning_rate", "model.widths", "model.cell", "model.dropout", "data.dir", "data.path", "mesh.data",
-    "precision", "plan.check", "plan.price",
+    "precision", "plan.check", "plan.price", "sweep.trials", "sweep.parallel", "sweep.startup", "sweep.seed",
+    "sweep.population", "sweep.eta", "sweep.rungs", "sweep.brackets", "sweep.members", "sweep.rounds", "sweep.quantile",
+    "sweep.perturb", "sweep.resample",
 )  # fmt: skip
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from simulated import LOSS, Simulated, bowl, simulate
 
-from bigtrain.config import check, groups, signature
+from bigtrain.config import check, groups
+from bigtrain.config.build import build
 from bigtrain.config.errors import ConfigError
+from bigtrain.config.trust import Trust
 from bigtrain.sweep.search import GivesUp, Search
 from bigtrain.sweep.space import Space, parse_space
 from bigtrain.sweep.trial import Objective, Trial
@@ -29,14 +32,18 @@ def search(name: str, space: Space, objectives: tuple[Objective, ...] = LOSS, **
     if name == "gp":
         pytest.importorskip("torch", reason="pip install 'bigtrain[sweep-gp]'")
     values = yaml.safe_load(CHOICES[name].read_text())
-    callee = signature.read(values.pop("_target_"))
     if name == "halving" and space is INTERVALS:
         values["trials"] = 27
+    node = check.check_node("sweep", {**values, **fields}, Trust())
     supplied = {"space": space, "objectives": objectives, "numbers": frozenset({"x", "y"})}
     assert set(supplied) == check.SUPPLIED["sweep"]
-    wanted = {key: value for key, value in supplied.items() if key in callee.parameters}
-    module, _, function = callee.target.rpartition(".")
-    return getattr(importlib.import_module(module), function)(**{**values, **fields}, **wanted)
+    return build(node, Trust(), **supplied)
+
+
+def test_how_many_trials_there_will_be_is_known() -> None:
+    for name, space in PAIRS:
+        if name not in ("population", "gp"):
+            assert len(sweep(name, space).trials) == search(name, space).trials  # type: ignore[attr-defined]
 
 
 def failing(values: Mapping[str, str], share: float) -> tuple[float, ...] | None:
@@ -142,3 +149,28 @@ def test_a_trial_is_judged_where_it_was_measured() -> None:
             for trial in known
         )
         assert made.propose(trials) == proposals
+
+
+def test_the_documentation_names_every_search_with_its_fields() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if re.match(r"\| `\w+` \|", line)
+    ]
+    rows = {row[0].strip("`"): re.findall(r"`(\w+)`", row[2]) for row in cells if len(row) == 4 and row[3]}
+    rows |= {row[0].strip("`"): [] for row in cells if row[0] == "`grid`"}
+    assert set(rows) == set(CHOICES)
+    for name, fields in rows.items():
+        callee = groups.describe("sweep", name, CHOICES[name]).callee
+        assert callee is not None
+        own = [field for field in callee.parameters if field not in check.SUPPLIED["sweep"]]
+        assert own == (rows["tpe"] if fields == ["tpe"] else fields)
+
+
+def test_what_the_documentation_types_can_be_swept() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    table = text.split("## What is swept")[1].split("## Searches")[0]
+    typed = re.findall(r"`([^`]+)`", " ".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    assert len(typed) > 8
+    for one in typed:
+        space, fixed = parse_space([one.strip("'") if "=" in one.split("(")[0] else f"steps={one}"])
+        assert (len(space), fixed) == (1, [])

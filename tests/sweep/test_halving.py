@@ -107,14 +107,18 @@ def test_a_trial_that_failed_later_had_a_score_before() -> None:
     assert [score_at(trial, share) for share in shares(3, 4)] == [0.5, 0.4, None, None]
 
 
-def test_more_trials_make_up_what_is_missing() -> None:
-    """A halving that has ended and is given more trials trains those and promotes again, from the first rung on."""
-    small = simulate(Halving(trials=9, space=LISTS, objectives=LOSS), bowl)
-    resting = tuple(trial for trial in small.trials)
-    proposals = Halving(trials=27, space=LISTS, objectives=LOSS).propose(resting)
-    assert [item.until for item in proposals] == [1 / 27] * 18
-    whole = [item.values for item in Halving(trials=27, space=LISTS, objectives=LOSS).propose(())]
-    assert [trial.values for trial in small.trials] + [item.values for item in proposals] == whole
+@pytest.mark.parametrize("search", [Halving, Hyperband])
+def test_more_trials_make_up_what_is_missing(search: type) -> None:
+    """A search that has ended and is given more trials starts those; what was given up stays so."""
+    small = simulate(search(trials=9, space=LISTS, objectives=LOSS), bowl)
+    larger = search(trials=27, space=LISTS, objectives=LOSS)
+    done = simulate(larger, bowl, known=tuple(small.trials))
+    whole = {tuple(proposal.values.items()) for proposal in larger.propose(())}
+    assert {tuple(trial.values.items()) for trial in done.trials} == whole
+    assert [trial.values for trial in done.trials[:9]] == [trial.values for trial in small.trials]
+    assert all(trial.state == "pruned" for trial in done.trials[:9] if small.trials[trial.number].state == "pruned")
+    assert sum(trial.state == "done" for trial in done.trials) > 1
+    assert larger.propose(done.trials) == []
 
 
 @pytest.mark.parametrize("search", [Halving, Hyperband])
@@ -130,3 +134,11 @@ def test_mistakes(search: type) -> None:
 def test_an_interval_needs_a_number_of_trials() -> None:
     with pytest.raises(ConfigError, match=r"sweep\.trials: is needed"):
         Halving(space=INTERVALS, objectives=LOSS)
+
+
+def test_a_grid_that_nobody_could_list_is_drawn_from() -> None:
+    space, _ = parse_space([f"x{axis}=range(0,200)" for axis in range(4)])
+    with pytest.raises(ConfigError, match=r"sweep\.trials: is needed"):
+        Halving(space=space, objectives=LOSS)
+    proposals = Halving(trials=9, space=space, objectives=LOSS).propose(())
+    assert len({tuple(proposal.values.items()) for proposal in proposals}) == 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,23 @@ def test_a_failed_member_is_replaced_and_never_copied() -> None:
         assert parent.state != "failed"
         generation = round(item.until * 5) - 1
         assert done.trials[table[generation - 1][slot]].state == "failed"
+
+
+def test_who_was_replaced_stays_so() -> None:
+    """Also if it failed then and was tried again since."""
+
+    def scores(values: Mapping[str, str], share: float) -> tuple[float, ...] | None:
+        return None if float(values["x"]) < 0 and share > 0.3 else bowl(values, share)
+
+    search = population(members=8, rounds=5)
+    done = simulate(search, scores)
+    known, proposals = done.rounds[3]
+    failed = [trial.number for trial in known if trial.state == "failed" and trial.until < 0.5]
+    assert failed
+    again = [
+        replace(t, state="done", scores={**t.scores, t.until: (-9.0,)}) if t.number in failed else t for t in known
+    ]
+    assert search.propose(again) == proposals
 
 
 def test_copies_change_within_their_bounds() -> None:

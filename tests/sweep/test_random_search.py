@@ -27,11 +27,24 @@ def test_a_grid_refuses_an_interval() -> None:
     assert "list values: ema=0.0,0.5, or search in it: sweep=random" in str(caught.value)
 
 
+def test_a_grid_that_nobody_could_run_is_refused() -> None:
+    space, _ = parse_space([f"x{axis}=range(0,200)" for axis in range(4)])
+    with pytest.raises(ConfigError, match="sweep: a grid of 1,600,000,000 runs"):
+        Grid(space=space)
+
+
 def test_a_draw_depends_on_its_number_alone() -> None:
     space, _ = parse_space(["x=interval(0,1)", "y=a,b,c"])
     all_at_once = Random(trials=30, seed=3, space=space).propose(())
     assert [proposal.values for proposal in all_at_once] == [configuration(space, 3, index) for index in range(30)]
     assert len({proposal.values["x"] for proposal in all_at_once}) == 30
+
+
+def test_a_small_space_is_drawn_from_without_repetition() -> None:
+    space, _ = parse_space(["x=int(interval(1,3))", "y=a,b,c"])
+    few, every = (Random(trials=trials, space=space).propose(()) for trials in (5, 30))
+    assert len({tuple(proposal.values.items()) for proposal in every}) == len(every) == 9
+    assert every[:5] == few
 
 
 def test_draws_are_even() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bigtrain.config import compose, sweeps
 from bigtrain.config.errors import ConfigError
-from bigtrain.sweep.space import Dimension, combinations, listed, parse_space
+from bigtrain.sweep.space import Dimension, combinations, parse_space, size
 
 
 def choices(text: str, config_dir: Path | None = None) -> tuple[str, ...]:
@@ -166,8 +166,11 @@ def test_numbers_of_an_interval_read_back_as_they_were() -> None:
 
 def test_combinations() -> None:
     space, _ = parse_space(["a=1,2", "b=x,y,z"])
-    assert listed(space) == 6
+    assert size(space) == 6
     assert [tuple(values.values()) for values in combinations(space)] == [
         ("1", "x"), ("1", "y"), ("1", "z"), ("2", "x"), ("2", "y"), ("2", "z"),
     ]  # fmt: skip
-    assert listed((*space, Dimension("c", low=0, high=1))) is None
+    assert size((*space, Dimension("c", low=0, high=1))) is None
+    whole = (Dimension("c", low=-1, high=1, integer=True),)
+    assert size((*space, *whole)) == 18
+    assert list(combinations(whole)) == [{"c": "-1"}, {"c": "0"}, {"c": "1"}]
