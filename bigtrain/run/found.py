@@ -150,11 +150,11 @@ def _json(path: Path, absent: Any) -> Any:
 
 def _text(path: Path, most: int) -> str:
     if not path.is_file():  # a pipe would wait for ever
-        raise ValueError(f"{path.name}: is no file")
+        raise ValueError("is no file")
     with open(path, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise ValueError(f"{path.name}: is larger than {most:,} bytes")
+        raise ValueError(f"is larger than {most:,} bytes")
     return content.decode("utf-8")
 
 
