@@ -125,6 +125,7 @@ def test_the_cli_loads_typer_alone() -> None:
             "typer",
             "bigtrain",
             "bigtrain.cli.runs_verbs",
+            "typer.core",
         }
 
 

@@ -52,7 +52,7 @@ def best_run(directory: Path, *, metric: str | None, mode: str, as_json: bool) -
         raise ConfigError("--mode", f"{mode!r} is none", allowed="auto, min, max")
     runs = [run for run in found(directory) if run.broken is None]
     name = named(metric, runs) if metric else _monitor(runs)
-    better = mode_of(name, mode if metric or mode != "auto" else _own_mode(runs))  # type: ignore[arg-type]
+    better = mode_of(name, _own_mode(runs) if mode == "auto" and {run.monitor for run in runs} == {name} else mode)
     scored_runs = [run for run in runs if name in run.scores]
     finished = [run for run in scored_runs if run.finished]
     if not scored_runs:

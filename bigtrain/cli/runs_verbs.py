@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
 
-class DirectoryOrVerb(typer.core.TyperGroup):
+class DirectoryOrVerb(TyperGroup):
     """`bigtrain runs DIR` is `bigtrain runs list DIR`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -10,8 +10,7 @@ HIGHER = ("accuracy", "elbo", "iwae", "exact_match", "bleu", "chrf")
 """Metrics of which more is better; of all others less is."""
 
 
-def mode_of(metric: str, mode: Literal["auto", "min", "max"] = "auto") -> Mode:
+def mode_of(metric: str, mode: str = "auto") -> Mode:
     """Whether a smaller or a larger value is better; `auto` knows by the metric's name, with or without its split."""
-    if mode != "auto":
-        return mode
-    return "max" if metric.rsplit("/", 1)[-1] in HIGHER else "min"
+    higher = metric.rsplit("/", 1)[-1] in HIGHER if mode == "auto" else mode == "max"
+    return "max" if higher else "min"

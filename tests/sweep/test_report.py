@@ -168,7 +168,7 @@ def test_lineage(tmp_path: Path) -> None:
     assert len(lives) == 12
     assert len(found.all("path", **{"class": "descent"})) == 9
     assert 'class="lineage"' not in shown(made_sweep(tmp_path / "plain"))[0]
-    assert "this command trains it once more" in text
+    assert "Trial 1. This command trains it once more." in text
     sweep = made_sweep(tmp_path, lineage=True)
     child = dataclasses.replace(sweep.trials[1], parent=0)  # the best
     text, _ = shown(dataclasses.replace(sweep, trials=(sweep.trials[0], child, *sweep.trials[2:])))

@@ -68,7 +68,11 @@ def _sections(view: View) -> list[Markup]:
         _section("Learning curves", f"Every trial; {_colours(view)}", *curves) if curves else Markup(),
         _section("Keys and scores", f"Every trial that was scored; {_colours(view)}", parallel_chart(view)),
         _section("What decides", HOW, *map(importance_chart, found)) if found else Markup(),
-        _section("Pareto front", "Ringed: trials that no other beats in every objective.", front_drawn)
+        _section(
+            "Pareto front",
+            "Ringed: trials that can't be bettered in one objective without losing in another.",
+            front_drawn,
+        )
         if front_drawn
         else Markup(),
         _section("Lineage", "A line down or up: where a trial took over another's state.", lineage)
@@ -122,10 +126,12 @@ def _best(view: View) -> Markup:
         return Markup()
     button = element("button", "copy", type="button", data_copy="best")
     parts = [element("div", button, element("pre", view.sweep.repeat(view.best), id="best"), class_="copied")]
-    note = f"Trial {view.best.number}; this command trains it once more."
+    name = f"Trial {view.best.number}"
+    name += f", by {view.sweep.objectives[0].name} alone" if len(view.sweep.objectives) > 1 else ""
+    note = f"{name}. This command trains it once more."
     if view.best.parent is not None:
         note = (
-            f"Trial {view.best.number}. It went on from the state of trial {view.best.parent}: this command trains its "
+            f"{name}. It went on from the state of trial {view.best.parent}: this command trains its "
             "values from the start. What it reached is in its run directory."
         )
     return _section("The best", note, *parts)
