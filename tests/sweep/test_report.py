@@ -21,6 +21,7 @@ from bigtrain.sweep.report.axes import Range, covering, cut, fence, of_key, shor
 from bigtrain.sweep.report.curves import POINTS, thinned
 from bigtrain.sweep.report.lineage_chart import family, started
 from bigtrain.sweep.report.page import page
+from bigtrain.sweep.report.seeds import repeated
 from bigtrain.sweep.report.view import View
 from bigtrain.sweep.results import Sweep
 from bigtrain.sweep.trial import Objective, Trial
@@ -84,6 +85,30 @@ def test_the_best_is_marked_and_can_be_copied(tmp_path: Path) -> None:
     assert best == ["1"]  # a rate of 1e-3 and the first seed
     assert sweep.repeat(sweep.trials[1]) in found.texts["pre"]
     assert found.all("button")[0]["data-copy"] == found.all("pre", id="best")[0]["id"]
+
+
+def test_means_over_the_seeds(tmp_path: Path) -> None:
+    values = [("a", 1.0), ("b", 3.0), ("a", 5.0), ("b", 3.5), ("c", 4.0), ("b", 99.0)]
+    trials = []
+    for at, (name, loss) in enumerate(values):
+        failed = loss == 99.0
+        scores = {} if failed else {1.0: (loss,)}
+        kind = "failed" if failed else "done"
+        trials.append(Trial(at, {"model": name, "seed": str(at)}, str(at), state=kind, scores=scores))
+    sweep = Sweep(tmp_path, "", (), ("model", "seed"), (LOSS,), tuple(trials))
+    found = [
+        (one.trials[0].values["model"], one.mean, one.deviation, len(one.trials), one.lost) for one in repeated(sweep)
+    ]
+    assert found == [
+        ("a", 3.0, pytest.approx(8**0.5), 2, 0),
+        ("b", 3.25, pytest.approx(0.125**0.5), 2, 1),
+        ("c", 4.0, None, 1, 0),
+    ]
+    assert "Over the seeds" in shown(sweep)[0]
+    assert not repeated(dataclasses.replace(sweep, keys=("seed",)))
+    assert not repeated(dataclasses.replace(sweep, trials=tuple(trials[3:5])))  # one of each
+    highest = dataclasses.replace(sweep, objectives=(Objective("accuracy", "max"),))
+    assert [one.trials[0].values["model"] for one in repeated(highest)] == ["c", "b", "a"]
 
 
 def test_rows_are_ordered_by_score(tmp_path: Path) -> None:
