@@ -61,13 +61,14 @@ def seeds_table(sweep: Sweep) -> Markup:
     if not found:
         return Markup()
     keys = [key for key in sweep.keys if key != KEY]
-    names = [*keys, f"mean {sweep.objectives[0].name}", "± deviation", "seeds", "failed"]
+    names = [*keys, f"mean {sweep.objectives[0].name}", "± deviation", "seeds"]
+    names += ["failed"] if (failures := any(one.lost for one in found)) else []
     head = element("tr", *(element("th", name, scope="col") for name in names))
     rows = []
     for one in found[:ROWS]:
         spread = "" if one.deviation is None else f"± {one.deviation:.2g}"
         cells = [one.trials[0].values.get(key, "") for key in keys]
-        numbers = [short(one.mean), spread, str(len(one.trials)), str(one.lost or "")]
+        numbers = [short(one.mean), spread, str(len(one.trials)), *([str(one.lost)] if failures else [])]
         rows.append(
             element(
                 "tr", *(element("td", text) for text in cells), *(element("td", text, class_="n") for text in numbers)
