@@ -212,8 +212,9 @@ def _folders(root: Path) -> Iterator[Path]:
         if seen > FOLDERS or found > RUNS:
             limits = f"more than {RUNS:,} runs, or {FOLDERS:,} folders"
             raise InputError(f"{str(root)!r}: holds {limits}\n  name a folder inside it")
+        own: tuple[str, ...] = ()
         if (folder / "config.yaml").exists():
-            found += 1
+            found, own = found + 1, _INSIDE
             yield folder
         if depth == DEPTH:
             continue
@@ -224,7 +225,7 @@ def _folders(root: Path) -> Iterator[Path]:
         waiting += [
             (folder / entry.name, depth + 1)
             for entry in inside
-            if not entry.name.startswith(".") and entry.name not in _INSIDE
+            if not entry.name.startswith(".") and entry.name not in own
         ]
 
 

@@ -220,7 +220,7 @@ def _bomb(depth: int = 30) -> str:
 
 STRANGE: dict[str, Any] = {
     "aliases": ("config.yaml", _bomb().encode(), "config.yaml: can't be read: has aliases"),
-    "depth": ("config.yaml", b"[" * 60_000, "nested too deep"),
+    "depth": ("config.yaml", b"[" * 5_000, "nested too deep"),
     "size": (
         "config.yaml",
         b"a: 1\n" * CONFIG_BYTES,
@@ -289,6 +289,11 @@ def test_links_and_hidden_folders_are_left_alone(runs: Path) -> None:
     shutil.copytree(runs / "2", runs / ".hydra")
     shutil.copytree(runs / "2", runs / "10" / "samples" / "2")
     assert [run.path.name for run in find(runs)] == ["2", "10", "11", "1", "broken"]
+    shutil.move(runs / "below", runs / "samples")  # of no run
+    assert [run.path.name for run in find(runs)] == ["2", "10", "11", "broken", "1"]
+    (runs / "a" / "b" / "c" / "d").mkdir(parents=True)
+    shutil.move(runs / "samples", runs / "a" / "b" / "c" / "d" / "e")
+    assert "1" not in [run.path.name for run in find(runs)]  # too far down
 
 
 def test_a_run_may_hold_runs(runs: Path) -> None:
