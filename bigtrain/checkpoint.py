@@ -27,6 +27,7 @@ from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.schema import CheckpointConfig
 from bigtrain.parallel import distributed
 from bigtrain.run.directory import saved_steps
+from bigtrain.run.monitor import mode_of
 
 _ORBAX = threading.Lock()
 
@@ -82,9 +83,7 @@ class Checkpoints:
     @property
     def mode(self) -> Literal["min", "max"]:
         """Whether a smaller or a larger score is better."""
-        if self.cfg.mode != "auto":
-            return self.cfg.mode
-        return "max" if self.cfg.monitor in ("accuracy", "elbo", "iwae", "exact_match") else "min"
+        return mode_of(self.cfg.monitor, self.cfg.mode)
 
     def improves(self, scores: dict[str, float] | None) -> bool:
         """Whether these validation scores beat every checkpoint's."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 import bigtrain
+from bigtrain.cli.runs_verbs import runs
 
 app = typer.Typer(
     help="Train JAX models from one YAML config, on a laptop's CPU or a pod of accelerators.",
@@ -25,6 +26,7 @@ data = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data, name="data")
+app.add_typer(runs, name="runs")
 
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045  Typer reads this at run time

@@ -35,6 +35,9 @@ INTERFACE = {
     "data tokenize": [
         "--encoding", "--json", "--method", "--output", "--tokenizer", "--vocabulary", "files",
     ],
+    "runs list": ["--json", "--metric", "--sort", "directory"],
+    "runs compare": ["--json", "paths"],
+    "runs best": ["--json", "--metric", "--mode", "directory"],
     "configs": ["--config-dir", "--json", "group", "name"],
     "completion": ["shell"],
 }  # fmt: skip

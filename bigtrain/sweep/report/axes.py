@@ -127,7 +127,7 @@ def of_key(title: str, texts: Sequence[str | None]) -> Axis:
         return axis
     gaps = max(len(distinct) - 1, 1)
     places = {text: at / gaps if len(distinct) > 1 else 0.5 for at, text in enumerate(distinct)}
-    every = -(-len(distinct) // 12)
+    every = max(-(-len(distinct) // 12), 1)
     marks = tuple((places[text], cut(text)) for text in distinct[::every])
     return Axis(title, marks, tuple(None if text is None else places[text] for text in texts))
 

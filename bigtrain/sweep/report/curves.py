@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bigtrain.run.history import read_lines
 from bigtrain.sweep.results import Sweep
@@ -32,11 +33,11 @@ def read(sweep: Sweep) -> dict[str, dict[int, Curve]]:
     return {name: curves for name, curves in found.items() if curves}
 
 
-def _points(lines: Sequence[Mapping[str, object]], name: str) -> list[tuple[int, float]]:
+def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
     """What is a number, by step; of a step that was logged twice, the later."""
     steps = {line["step"]: line.get(name) for line in lines if name in line}
     numbers = [(step, value) for step, value in steps.items() if isinstance(value, (int, float))]
-    return sorted((int(step), float(value)) for step, value in numbers if math.isfinite(value))  # type: ignore[call-overload]
+    return sorted((step, float(value)) for step, value in numbers if math.isfinite(value))
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int) -> Curve:

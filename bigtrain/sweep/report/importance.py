@@ -83,11 +83,11 @@ def explained(texts: Sequence[str | None], values: Sequence[float]) -> float | N
 def _grouped(texts: Sequence[str | None]) -> list[int]:
     """The group of each trial: its value; of a key with nearly as many numbers as trials, a stretch of them."""
     distinct = list(dict.fromkeys(texts))
-    values = numbers(texts)
-    if values is None or any(value is None for value in values) or len(distinct) <= max(BINS, len(texts) // 4):
+    values = [value for value in numbers(texts) or () if value is not None]
+    if len(values) < len(texts) or len(distinct) <= max(BINS, len(texts) // 4):
         return [distinct.index(text) for text in texts]
     bins = max(min(BINS, len(texts) // 3), 2)
-    order = sorted(set(values))  # type: ignore[type-var]  none is None
+    order = sorted(set(values))
     return [order.index(value) * bins // len(order) for value in values]
 
 

@@ -19,6 +19,7 @@ from bigtrain.sweep.report.importance import HOW, importance
 from bigtrain.sweep.report.importance_chart import importance_chart
 from bigtrain.sweep.report.lineage_chart import lineage_chart
 from bigtrain.sweep.report.parallel_chart import parallel_chart
+from bigtrain.sweep.report.seeds import seeds_table
 from bigtrain.sweep.report.svg import Markup, element, escaped, joined
 from bigtrain.sweep.report.table import trial_table
 from bigtrain.sweep.report.view import View
@@ -61,14 +62,21 @@ def _sections(view: View) -> list[Markup]:
     curves = [curve_chart(view, metric) for metric in view.curves]
     found = [importance(view.sweep, at) for at in range(len(view.sweep.objectives))] if view.sweep.keys else []
     front_drawn = front_charts(view) if len(view.sweep.objectives) > 1 else Markup()
-    lineage = lineage_chart(view)
+    lineage, seeds = lineage_chart(view), seeds_table(view.sweep)
     sections = [
         _summary(view),
         _best(view),
+        _section("Over the seeds", "The best trial may owe its place to its seed; a mean owes it less.", seeds)
+        if seeds
+        else Markup(),
         _section("Learning curves", f"Every trial; {_colours(view)}", *curves) if curves else Markup(),
         _section("Keys and scores", f"Every trial that was scored; {_colours(view)}", parallel_chart(view)),
         _section("What decides", HOW, *map(importance_chart, found)) if found else Markup(),
-        _section("Pareto front", "Ringed: trials that no other beats in every objective.", front_drawn)
+        _section(
+            "Pareto front",
+            "Ringed: trials that can't be bettered in one objective without losing in another.",
+            front_drawn,
+        )
         if front_drawn
         else Markup(),
         _section("Lineage", "A line down or up: where a trial took over another's state.", lineage)
@@ -122,10 +130,12 @@ def _best(view: View) -> Markup:
         return Markup()
     button = element("button", "copy", type="button", data_copy="best")
     parts = [element("div", button, element("pre", view.sweep.repeat(view.best), id="best"), class_="copied")]
-    note = f"Trial {view.best.number}; this command trains it once more."
+    name = f"Trial {view.best.number}"
+    name += f", by {view.sweep.objectives[0].name} alone" if len(view.sweep.objectives) > 1 else ""
+    note = f"{name}. This command trains it once more."
     if view.best.parent is not None:
         note = (
-            f"Trial {view.best.number}. It went on from the state of trial {view.best.parent}: this command trains its "
+            f"{name}. It went on from the state of trial {view.best.parent}: this command trains its "
             "values from the start. What it reached is in its run directory."
         )
     return _section("The best", note, *parts)

@@ -36,7 +36,7 @@ def trial_table(view: View) -> Markup:
 
 
 def _row(view: View, trial: Trial, *, lineage: bool) -> Markup:
-    cells: list[Cell] = [(str(trial.number), trial.number, "n"), (trial.state, None, f"state {trial.state}")]
+    cells: list[Cell] = [(str(trial.number), trial.number, "n"), (_state(trial), None, f"state {trial.state}")]
     cells += [_value(trial.values.get(key, "")) for key in view.sweep.keys]
     scores = trial.last or (None,) * len(view.sweep.objectives)
     cells += [("" if value is None else _score(value), value, "n") for value in scores]
@@ -52,6 +52,11 @@ def _row(view: View, trial: Trial, *, lineage: bool) -> Markup:
 def address(directory: str) -> str:
     """A relative link to a run directory, whatever its name is."""
     return f"./{quote(re.sub(r'[/]+$', '', directory))}/"
+
+
+def _state(trial: Trial) -> str:
+    """What it has come to; of one that rests before its last step, where it does."""
+    return f"{trial.state} to {trial.until:.0%}" if trial.state == "done" and trial.until < 1.0 else trial.state
 
 
 def _failures(view: View) -> bool:
