@@ -47,6 +47,7 @@ def run(
     """Composes and checks every run of a sweep, trains them, and prints the best."""
     from bigtrain.sweep.space import parse_space
 
+    config_dir = None if config_dir is None else config_dir.expanduser().resolve()  # jobs may run elsewhere
     mine, launching, typed = _parted(overrides)
     choice = read([text for text in mine if key_of(text) != "sweep_dir"], config_dir, Trust.of(trust))
     kept = [f"{key}={value}" for key, value in choice.common.params.items() if key not in map(key_of, typed)]
@@ -92,10 +93,10 @@ class _Wish:
         sweeper, launchers = plugins()
         common, console = self.choice.common, Console()
         sought = objectives(checked, common.objectives)
-        needs = "numbers" in self.choice.search.callee.parameters
-        given = {"numbers": changeable(checked, trusted)} if needs else {}
-        search = build(self.choice.search, trusted, space=self.space, objectives=sought, **given)
-        config_dir = None if self.config_dir is None else str(self.config_dir.expanduser().resolve())
+        multirun.check_launcher(self.base, launching, launchers.NODES, self.config_dir)
+        numbers = changeable(checked, trusted, sought)
+        search = build(self.choice.search, trusted, space=self.space, objectives=sought, numbers=numbers)
+        config_dir = None if self.config_dir is None else str(self.config_dir)
         settings = Settings(Judge(sought, common.score), config_dir, self.trust)
         until = None if common.seconds is None else time.monotonic() + common.seconds
         keys = tuple(item.key for item in self.space)
@@ -103,7 +104,6 @@ class _Wish:
         around = Around(settings, console.say, until=until)
         conductor = Conductor(asked, search, None, around, console)  # type: ignore[arg-type]  no ledger yet
         first = conductor.check([item for item in search.propose(()) if item.trial is None])
-        multirun.check_launcher(launching, launchers.NODES)
         if dry_run:
             _tell_plan(len(first), self, as_json=as_json)
             return
@@ -144,15 +144,27 @@ def objectives(checked: Checked, named: Sequence[str]) -> tuple[Objective, ...]:
     return tuple(found)
 
 
-def changeable(checked: Checked, trusted: Trust) -> frozenset[str]:
-    """The keys that may change in the middle of a run: numbers of its program that are no facts of its beginning."""
+def changeable(checked: Checked, trusted: Trust, sought: Sequence[Objective]) -> frozenset[str]:
+    """The keys that may change in the middle of a run: numbers of its program that are no facts of its beginning.
+
+    Raises:
+        ConfigError: when the runs don't report what is sought.
+    """
     from bigtrain.data.load import load_data
-    from bigtrain.train.prepare import converter, definition, numbers
+    from bigtrain.train.prepare import check_metric, converter, definition, numbers
 
     dataset = load_data(checked, trusted)
     lengths, to_steps = converter(checked.run, len(dataset.splits["train"]))
     made = definition(checked, trusted, dataset)
-    return frozenset(numbers(checked, made, lengths, to_steps)) - {"seed", "total_steps"}
+    values = numbers(checked, made, lengths, to_steps)
+    for objective in sought:
+        if objective.name == "parameters":
+            continue
+        check_metric("sweep.objectives", objective.name, made.make_task(values), "parameters")
+        if "validation" not in dataset.splits:
+            hint = "hold some examples out: data.validation=0.1"
+            raise ConfigError("sweep.objectives", f"data {dataset.spec.name!r} has no validation split", hint=hint)
+    return frozenset(values) - {"seed", "total_steps"}
 
 
 def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ EXTRAS = {
     "submitit_slurm": "hydra-submitit-launcher", "ray": "hydra-ray-launcher", "ray_aws": "hydra-ray-launcher",
 }  # fmt: skip
 """Launchers that other packages bring, and the package of each."""
+
+_FIXED = (
+    "hydra/sweeper=bigtrain", "hydra.sweep.subdir=.", "hydra.output_subdir=null", "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)  # fmt: skip
 
 
 def run(
@@ -40,31 +46,33 @@ def run(
         task: what a launcher calls for each job.
         config_dir: the user's own configs.
     """
-    from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
     for plugin in plugins:
         Plugins.instance().register(plugin)
-    store = ConfigStore.instance()
-    store.store(group="hydra/sweeper", name="bigtrain", node=dict(sweeper), provider="bigtrain")
-    for name, node in launchers.items():
-        store.store(group="hydra/launcher", name=name, node=dict(node), provider="bigtrain")
-    check_launcher(launching, launchers)
-    fixed = [
-        "hydra/sweeper=bigtrain", compose.quoted("hydra.sweep.dir", str(folder)), "hydra.sweep.subdir=.",
-        "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none",
-    ]  # fmt: skip
+    _store(sweeper, launchers)
+    where = [compose.quoted("hydra.sweep.dir", str(folder)), *_FIXED]
     typed = compose.prepared(overrides, config_dir)
     with compose.engine(groups.search_dirs(config_dir)) as engine, _quiet():
         try:
             return engine.multirun(
-                config_name="run", task_function=task, overrides=[*fixed, *launching, *typed],
+                config_name="run", task_function=task, overrides=[*where, *launching, *typed],
                 with_log_configuration=False,
             )  # fmt: skip
         except BigtrainError:
             raise
         except Exception as error:
             raise _told(error) or error from error
+
+
+def _store(sweeper: Mapping[str, Any], launchers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Makes our own nodes known to Hydra."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(group="hydra/sweeper", name="bigtrain", node=dict(sweeper), provider="bigtrain")
+    for name, node in launchers.items():
+        store.store(group="hydra/launcher", name=name, node=dict(node), provider="bigtrain")
 
 
 def overrides_of_job() -> list[str]:
@@ -81,14 +89,28 @@ def returned(job: Any) -> Any:
     return job.return_value if job.status == JobStatus.COMPLETED else job._return_value
 
 
-def check_launcher(launching: Sequence[str], own: Iterable[str]) -> None:
-    """A launcher that doesn't exist, or whose package isn't installed, is told in one line; `own` are bigtrain's."""
+def check_launcher(
+    overrides: Sequence[str],
+    launching: Sequence[str],
+    launchers: Mapping[str, Mapping[str, Any]],
+    config_dir: str | Path | None,
+) -> None:
+    """Refuses a launcher that doesn't exist, whose package isn't installed, or that has no such key.
+
+    Args:
+        overrides: what is typed for the runs.
+        launching: what is typed for the launcher.
+        launchers: the nodes of our own launchers.
+        config_dir: the user's own configs.
+    """
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
+    from hydra.types import RunMode
+    from hydra.utils import instantiate
 
+    _store({"_target_": "none"}, launchers)
     Plugins.instance()  # has registered what installed packages bring
-    brought = [name.removesuffix(".yaml") for name in ConfigStore.instance().list("hydra/launcher")]
-    known = sorted({*own, *brought} - {"basic"})
+    known = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("hydra/launcher")} - {"basic"}
     for text in launching:
         key, _, name = text.partition("=")
         if key != "hydra/launcher" or name in known:
@@ -97,16 +119,33 @@ def check_launcher(launching: Sequence[str], own: Iterable[str]) -> None:
             extra = {"submitit_local": "slurm", "submitit_slurm": "slurm", "ray_aws": "ray"}.get(name, name)
             raise ConfigError(key, f"{name!r} is not installed", hint=f"pip install 'bigtrain[{extra}]'")
         hint = did_you_mean(name, [*known, *EXTRAS])
-        allowed = sorted({*known, *EXTRAS})
-        raise ConfigError(key, f"there is no launcher {name!r}", allowed=allowed, hint=hint)
+        raise ConfigError(key, f"there is no launcher {name!r}", allowed=sorted({*known, *EXTRAS}), hint=hint)
+    typed = compose.prepared(overrides, config_dir)
+    with compose.engine(groups.search_dirs(config_dir)) as engine:
+        try:
+            cfg = engine.compose_config("run", [*_FIXED, *launching, *typed], RunMode.MULTIRUN)
+            node = cfg.hydra.launcher
+            if node._target_.startswith("hydra_plugins.bigtrain_sweep."):
+                instantiate(node)  # checks its values
+        except Exception as error:
+            raise _told(error) or error from error
 
 
 def _told(error: Exception) -> ConfigError | None:
-    """Hydra's refusal of a launcher's key."""
-    text = str(error.__cause__ or error).strip().splitlines()
-    if type(error).__module__.startswith(("hydra", "omegaconf")):
-        return ConfigError("hydra.launcher", text[0] if text else type(error).__name__)
-    return None
+    """Hydra's refusal of a launcher or of its keys, in our words where they are ours."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigError):
+            return cause
+        cause = cause.__cause__
+    text = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+    if not type(error).__module__.startswith(("hydra", "omegaconf")):
+        return None
+    found = re.search(r"Key '([^']+)' is not in struct", text[0])
+    if found is None:
+        return ConfigError("hydra.launcher", text[0])
+    hint = "its keys are those of the launcher that hydra/launcher=NAME chooses"
+    return ConfigError(f"hydra.launcher.{found[1]}", "there is no such key", hint=hint)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from bigtrain.config import numbers as config_numbers
 from bigtrain.config.check import Checked, Node
 from bigtrain.config.duration import Duration
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, did_you_mean
 from bigtrain.config.schema import RunConfig
 from bigtrain.config.trust import Trust
 from bigtrain.data.placement import Feed, Resident, Streamed, choose
@@ -237,10 +237,16 @@ def _check_monitor(run: RunConfig, task: Task, dataset: Dataset) -> None:
     if run.early_stopping.patience is not None and "validation" not in dataset.splits:
         hint = "hold some examples out: data.validation=0.1"
         raise ConfigError("early_stopping.patience", f"data {dataset.spec.name!r} has no validation split", hint=hint)
-    name, reported = run.checkpoint.monitor, getattr(task, "metrics", None)
-    metrics = ("loss", *(reported or ()))
+    check_metric("checkpoint.monitor", run.checkpoint.monitor, task)
+
+
+def check_metric(path: str, name: str, task: Task, *others: str) -> None:
+    """Refuses a metric that the task doesn't report; a task may keep the names of its metrics to itself."""
+    reported = getattr(task, "metrics", None)
+    metrics = ("loss", *(reported or ()), *others)
     if reported is not None and name not in metrics:
-        raise ConfigError("checkpoint.monitor", f"the task reports no {name!r}", allowed=metrics)
+        hint = did_you_mean(name, metrics)
+        raise ConfigError(path, f"the task reports no {name!r}", allowed=metrics, hint=hint)
 
 
 def _check_divides(run: RunConfig, rules: Rules) -> None:
