@@ -61,8 +61,8 @@ def find(root: Path) -> list[FoundRun]:
     """All runs in a folder and below it, numbered ones in the order of their numbers."""
     if not root.is_dir():
         near = nearest(root.name, [entry.name for entry in root.parent.glob("*/")])
-        hint = f"\n  did you mean {str(root.with_name(near[0]))!r}?" if near else ""
-        raise InputError(f"{str(root)!r}: {'is a file' if root.exists() else 'there is no such folder'}{hint}")
+        hint = f"did you mean {str(root.with_name(near[0]))!r}?" if near else "name the folder: bigtrain runs DIR"
+        raise InputError(f"{str(root)!r}: {'is a file' if root.exists() else 'there is no such folder'}\n  {hint}")
     return [read(folder) for folder in sorted(_folders(root), key=_natural)]
 
 

@@ -157,6 +157,14 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
+def test_numbers_and_their_headings_stand_to_the_right(tmp_path: Path) -> None:
+    sweep = made_sweep(tmp_path)
+    named = dataclasses.replace(sweep.trials[0], values={"optimizer.learning_rate": "0.1", "seed": "none"})
+    _, found = shown(dataclasses.replace(sweep, trials=(named, *sweep.trials[1:])))
+    kinds = [head.get("class", "") for head in found.all("th") if "title" in head]
+    assert kinds == ["n", "", "n", "", "n", "n", "n", "", ""]  # trial state rate seed loss steps time run error
+
+
 def test_a_trial_that_rests_says_where(tmp_path: Path) -> None:
     sweep = made_sweep(tmp_path)
     resting = dataclasses.replace(sweep.trials[1], until=1 / 3, scores={1 / 3: (0.001,)})

@@ -9,10 +9,10 @@ ROW, LEFT, WIDTH, RIGHT = 40, 340, 1000, 110
 
 
 def importance_chart(found: Importance) -> Markup:
-    """One bar a key, and one for what no key explains by itself."""
+    """One bar a key, and one for what no key explains by itself, where all of them are known."""
     known = [share for share in found.shares.values() if share is not None]
     bars = [(key, share, "bar") for key, share in found.shares.items()]
-    if known:
+    if len(known) == len(bars):
         bars.append(("(together, and noise)", max(1 - sum(known), 0.0), "bar rest"))
     parts = []
     for at, (key, share, kind) in enumerate(bars):

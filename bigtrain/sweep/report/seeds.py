@@ -63,7 +63,7 @@ def seeds_table(sweep: Sweep) -> Markup:
     keys = [key for key in sweep.keys if key != KEY]
     names = [*keys, f"mean {sweep.objectives[0].name}", "± deviation", "seeds"]
     names += ["failed"] if (failures := any(one.lost for one in found)) else []
-    head = element("tr", *(element("th", name, scope="col") for name in names))
+    head = element("tr", *(element("th", name, scope="col", class_=None if name in keys else "n") for name in names))
     rows = []
     for one in found[:ROWS]:
         spread = "" if one.deviation is None else f"± {one.deviation:.2g}"

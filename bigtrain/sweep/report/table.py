@@ -30,9 +30,15 @@ def trial_table(view: View) -> Markup:
     ]
     lineage = any(trial.parent is not None for trial in sweep.trials)
     names += [*(["parent"] if lineage else []), "run", *(["error"] if _failures(view) else [])]
-    head = element("tr", *(element("th", name, scope="col", tabindex="0", title=f"sort by {name}") for name in names))
+    texts = {key for key in sweep.keys if any(_value(trial.values.get(key, ""))[1] is None for trial in sweep.trials)}
+    texts |= {"state", "run", "error"}
+    head = element("tr", *(_head(name, "" if name in texts else "n") for name in names))
     rows = joined(_row(view, trial, lineage=lineage) for trial in reversed(view.ordered()))
     return element("table", element("thead", head), element("tbody", rows), id="trials")
+
+
+def _head(name: str, kind: str) -> Markup:
+    return element("th", name, scope="col", tabindex="0", title=f"sort by {name}", class_=kind or None)
 
 
 def _row(view: View, trial: Trial, *, lineage: bool) -> Markup:
