@@ -93,10 +93,11 @@ def test_config_touches_no_jax() -> None:
     assert _importers("jax", "flax", "optax", "orbax", "numpy", under=".config.") == []
 
 
-def test_two_modules_know_hydra() -> None:
-    """One composes; one reads the grammar of sweeps."""
+def test_three_modules_know_hydra() -> None:
+    """One composes; one hands a sweep to its engine; one reads the grammar of sweeps."""
     assert [name for name in _importers("hydra", "omegaconf") if "hydra_plugins" not in name] == [
         "bigtrain.config.compose",
+        "bigtrain.config.multirun",
         "bigtrain.config.sweeps",
     ]
 

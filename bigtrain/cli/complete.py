@@ -17,7 +17,7 @@ from bigtrain.plan.hardware import CHIPS
 from bigtrain.plan.searched import KEYS
 
 OPTIONS = {
-    "fit": ("--cfg", "--dry-run", "--json", "--config-dir", "--trust", "--help"),
+    "fit": ("--cfg", "--dry-run", "--multirun", "--json", "--config-dir", "--trust", "--help"),
     "launch": (
         "--processes", "--devices-per-process", "--logs", "--cfg", "--dry-run", "--json", "--config-dir", "--trust",
         "--help",

@@ -17,7 +17,7 @@ from bigtrain.config.overrides import key_of
 from bigtrain.run.found import FoundRun, find
 from bigtrain.run.monitor import mode_of
 
-OWN = ("run_dir", "distributed")
+OWN = ("run_dir", "distributed", "stop_at")
 """What each run has for itself: no difference between two."""
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "numpy", "scipy", "matplotlib", "hydra", "omegaconf", "PIL")
 
 INTERFACE = {
-    "fit": ["--cfg", "--config-dir", "--dry-run", "--json", "--trust", "overrides"],
+    "fit": ["--cfg", "--config-dir", "--dry-run", "--json", "--multirun", "--trust", "-m", "overrides"],
     "launch": [
         "--cfg", "--config-dir", "--devices-per-process", "--dry-run", "--json", "--logs", "--processes", "--trust",
         "-n", "overrides", "verb",
