@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -79,4 +78,4 @@ def test_what_is_told_to_end_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     around = settings(tmp_path, "sys.exit(143)", monkeypatch)
     ((_, outcome),) = Isolated(1).run([(f"run_dir={tmp_path / 'trials' / '0'}",)], around)
     assert outcome.state == "waiting"
-    assert os.listdir(tmp_path / "trials") == ["0.log.txt"]
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["0.log.txt"]
