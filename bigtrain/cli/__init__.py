@@ -101,11 +101,12 @@ def _unraisable(raised: Any) -> None:
 
 
 def _told(error: BigtrainError) -> int:
+    from bigtrain.config.errors import harmless
     from bigtrain.parallel import distributed
 
     text = distributed.told(error, sys.argv[1:])
     if text is not None:
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {harmless(text)}", file=sys.stderr)
     return error.exit_code
 
 
