@@ -16,6 +16,7 @@ from typing import IO, Any, get_args
 import numpy as np
 
 from bigtrain.config.errors import ConfigError, DataError, did_you_mean
+from bigtrain.data.bounds import check_inside
 from bigtrain.data.lines import BEGINNING, unknown_encoding
 from bigtrain.data.tokenizer import BYTE_SYMBOLS, Method, new_tokenizer, read_tokenizer, vocabulary_of
 from bigtrain.data.vocabulary import Vocabulary
@@ -186,6 +187,7 @@ def read_tokens(folder: Path) -> tuple[np.ndarray, Vocabulary]:
     for name in (TOKENS, TOKENIZER):
         if not (folder / name).is_file():
             raise DataError(folder, f"has no {name}", hint=hint)
+    check_inside(folder, (folder / TOKENS, folder / TOKENIZER))
     vocabulary = vocabulary_of(read_tokenizer(folder / TOKENIZER))
     try:
         tokens = np.lib.format.open_memmap(folder / TOKENS, mode="r")
