@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigtrain.config import groups, overrides, schema, suggest
+from bigtrain.config import groups, overrides, schema, secrets, suggest
 from bigtrain.config.errors import ConfigError, did_you_mean
 
 
@@ -30,6 +30,9 @@ class Composed:
 def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Composed:
     """Composes `run.yaml` with overrides; raises `ConfigError` for anything that isn't allowed."""
     dirs = groups.search_dirs(config_dir)
+    for text in typed:
+        if overrides.key_of(text) != "run_dir":  # the name of a folder can't be hidden
+            secrets.remember(text)
     prepared = [_prepared(text, dirs) for text in typed]
     with _engine(dirs) as engine:
         from hydra.core.hydra_config import HydraConfig
@@ -51,6 +54,7 @@ def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Compo
                 # as text: `${now:…}` is a fact of this start, not to be worked out again
                 cfg.run_dir = str(cfg.run_dir) if named else _one_folder(str(cfg.run_dir), choices.values())
             written: Any = OmegaConf.to_container(cfg, resolve=False)
+            secrets.remember(OmegaConf.to_yaml(OmegaConf.create({**written, "run_dir": None})))
             resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         except (OmegaConfBaseException, RecursionError) as error:
             raise _translated(error, dirs) from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from bigtrain.config.errors import InputError
+from bigtrain.config.errors import DataError
 
 SMALL = 4 << 20
 """Bytes of a file that a person could have typed: a config, overrides, a result. Ours have under 100 KB."""
@@ -42,20 +42,20 @@ def read_bytes(path: Path, most: int = SMALL) -> bytes:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        InputError: for a pipe, a device or a folder, which could block or never end, and for a larger file.
+        DataError: for a pipe, a device or a folder, which could block or never end, and for a larger file.
     """
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         with open(number, "rb") as file:
             if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise InputError(f"{path}: is no regular file")
+                raise DataError(path, "is no regular file")
             found = file.read(min(most, os.fstat(number).st_size) + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
+        raise DataError(path, f"can't be read: {error.strerror or error}") from error
     if len(found) > most:
-        raise InputError(f"{path}: is larger than the {most >> 20} MB that are read")
+        raise DataError(path, f"is larger than the {most >> 20} MB that are read")
     return found
 
 
@@ -65,7 +65,7 @@ def read_text(path: Path, most: int = SMALL) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no UTF-8 text: byte {error.start}") from error
+        raise DataError(path, f"is no UTF-8 text: byte {error.start}") from error
 
 
 def read_json(path: Path, most: int = SMALL) -> Any:
@@ -80,7 +80,7 @@ def parsed_json(text: str, where: object) -> Any:
     except RecursionError as error:
         raise _too_deep(where) from error
     except ValueError as error:
-        raise InputError(f"{where}: can't be read: {_short(error)}") from error
+        raise DataError(where, f"can't be read: {_short(error)}") from error
     return _shallow(found, where)
 
 
@@ -96,7 +96,7 @@ def read_yaml(path: Path, most: int = SMALL) -> Any:
     except RecursionError as error:
         raise _too_deep(path) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # a date that there isn't, an integer without end
-        raise InputError(f"{path}: can't be read: {_short(error)}") from error
+        raise DataError(path, f"can't be read: {_short(error)}") from error
     return _shallow(found, path)
 
 
@@ -111,9 +111,9 @@ def check_contained(folder: Path) -> None:
         if stat.S_ISLNK(kind):
             if not _within(os.path.realpath(path), root):
                 hint = "copy what it points to in its place, if the folder is yours"
-                raise InputError(f"{path}: is a link that leads out of {folder}\n  {hint}")
+                raise DataError(path, f"is a link that leads out of {folder}", hint=hint)
         elif not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-            raise InputError(f"{path}: is no regular file")
+            raise DataError(path, "is no regular file")
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, int]]:
@@ -129,7 +129,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, int]]:
         except FileNotFoundError:  # a checkpoint that another process drops
             continue
         except OSError as error:
-            raise InputError(f"{error.filename or folder}: can't be read: {error.strerror}") from error
+            raise DataError(error.filename or folder, f"can't be read: {error.strerror}") from error
 
 
 def _within(path: str, root: str) -> bool:
@@ -148,8 +148,8 @@ def _shallow(found: Any, where: object) -> Any:
     return found
 
 
-def _too_deep(where: object) -> InputError:
-    return InputError(f"{where}: is nested deeper than the {DEEPEST} levels that are read")
+def _too_deep(where: object) -> DataError:
+    return DataError(where, f"is nested deeper than the {DEEPEST} levels that are read")
 
 
 def _short(error: Exception) -> str:

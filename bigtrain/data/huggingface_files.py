@@ -20,7 +20,7 @@ def check_saved(folder: Path) -> None:
     """Refuses a folder that names a file or a split outside of itself, or that holds a link out of it.
 
     Raises:
-        InputError: naming the file and what it names.
+        DataError: naming the file and what it names.
     """
     check_tree(folder)
     described = _read(folder / SAVED[0])

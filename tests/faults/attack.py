@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,6 @@ from command import Outcome, bigtrain, files
 
 SECRET = "canary-7f3a9c-of-the-hostile-tests"
 """Stands in a file outside of everything that is loaded, and in the environment; nobody may repeat it."""
-
-WAITS = 20.0  # seconds within which an answer has to come: an attack that blocks or fills the memory would take longer
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,14 @@ def problems(attack: Attack, place: Place) -> list[str]:
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     found += [f"it changed {changed}"] if changed else []
     found += ["it executed the canary"] if place.canary.exists() else []
-    written = [name for name in files(place.came) if Path(name).is_file() and not Path(name).is_symlink()]
-    ours = {name for name in written if os.path.getmtime(name) >= _last(place)}
-    found += [f"{name} repeats the secret" for name in ours if SECRET.encode() in Path(name).read_bytes()]
+    written = [Path(name) for name in files(place.came)]
+    late = [path for path in written if path.is_file() and path.stat().st_mtime > place.secret.stat().st_mtime]
+    found += [f"{path} repeats the secret" for path in late if not path.is_symlink() and _has_secret(path)]
     return found
 
 
-def _last(place: Place) -> float:
-    return place.secret.stat().st_mtime
+def _has_secret(path: Path) -> bool:
+    return SECRET.encode() in path.read_bytes()
 
 
 def _answer(done: Outcome, told: str) -> list[str]:
