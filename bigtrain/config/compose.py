@@ -49,7 +49,7 @@ def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Compo
         with open_dict(cfg):
             del cfg["hydra"]
         try:
-            if cfg.run_dir is not None:
+            if isinstance(cfg.run_dir, (str, int, float)):
                 named = any(overrides.key_of(text) == "run_dir" for text in typed)
                 # as text: `${now:…}` is a fact of this start, not to be worked out again
                 cfg.run_dir = str(cfg.run_dir) if named else _one_folder(str(cfg.run_dir), choices.values())

