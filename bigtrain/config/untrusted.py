@@ -28,12 +28,12 @@ DEEPEST = 64
 
 
 class _Plain(yaml.SafeLoader):
-    """The safe loader, without aliases."""
+    """The safe loader, without aliases; not the one in C, which crashes on deep nesting."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The next node; an alias is an error."""
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read")
+            raise yaml.YAMLError("has aliases, which no run writes")
         return super().compose_node(parent, index)
 
 
@@ -86,18 +86,22 @@ def parsed_json(text: str, where: object) -> Any:
 
 def read_yaml(path: Path, most: int = SMALL) -> Any:
     """What a YAML file holds, as plain data; see `read_bytes`."""
-    text = read_text(path, most)
     try:
-        loader = _Plain(text)
-        try:
-            found = loader.get_single_data()
-        finally:
-            loader.dispose()
+        found = plain_yaml(read_text(path, most))
     except RecursionError as error:
         raise _too_deep(path) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # a date that there isn't, an integer without end
         raise DataError(path, f"can't be read: {_short(error)}") from error
     return _shallow(found, path)
+
+
+def plain_yaml(text: str) -> Any:
+    """What a YAML text says, without aliases; raises `yaml.YAMLError`, `ValueError` or `RecursionError`."""
+    loader = _Plain(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def check_contained(folder: Path) -> None:

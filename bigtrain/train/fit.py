@@ -8,15 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.build import build
 from bigtrain.config.check import Checked
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.parallel import distributed
-from bigtrain.parallel.peak import peak
 from bigtrain.run import environment, pictures
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
@@ -24,14 +21,15 @@ from bigtrain.run.history import History, read_lines
 from bigtrain.tasks.task import Generative
 from bigtrain.tracking.logger import Logger
 from bigtrain.train import hooks, interrupt
-from bigtrain.train.cache import cache_dir
-from bigtrain.train.corpus import Writer, installed, writes
+from bigtrain.train.corpus import writes
 from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
+from bigtrain.train.finish import finish, times, writer
 from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
+from bigtrain.train.rest import Rest
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.state import TrainState
 
@@ -50,9 +48,28 @@ class Start:
 
 
 def fit(
-    ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console, clock: Clock
+    ready: Prepared,
+    checked: Checked,
+    trusted: Trust,
+    directory: RunDirectory,
+    console: Console,
+    clock: Clock,
+    *,
+    listener: interrupt.Requests | None = None,
+    curves: bool = True,
 ) -> dict[str, Any]:
-    """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is."""
+    """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is.
+
+    Args:
+        ready: the compiled run.
+        checked: its config.
+        trusted: whose code it may build.
+        directory: where everything goes.
+        console: shows the progress.
+        clock: charges the time.
+        listener: asks the run to end; by default, a signal to this process does.
+        curves: whether to draw curves.png.
+    """
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
     numbers = ready.program.numbers(ready.values)
@@ -62,42 +79,65 @@ def fit(
     directory.write("environment.json", json.dumps(environment.describe(), indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
-        requested = closing.enter_context(interrupt.requests(start.step))
+        requested = listener or closing.enter_context(interrupt.requests(start.step))
         loggers = open_loggers(checked, trusted, directory, start.step, closing)
         closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
         history = History(read_lines(directory.path / "metrics.jsonl"))
         watching = [*loggers, console, history]
         parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock)
-        if ready.lengths.profile:
-            span = (ready.lengths.profile, start.step, ready.lengths.steps)
-            tracing = Profile.of(*span, directory.path / "profile", clock, console.say, traces=peers.leader)
-            if tracing is not None:
-                parts.append(tracing)
-                closing.callback(tracing.close)
+        parts += traced(ready, start.step, directory, console, clock, closing)
         console.begin(start.step, ready.lengths.steps)
-        on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
-        pace: Pace | AgreedPace = Pace(
-            ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu
-        )
-        if peers.count > 1 and not pace.fixed:
-            pace = AgreedPace(pace, peers.shared)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
         ended = decided and (directory.result() or {}).get("steps") != start.step
-        position = {"start": start.step, "steps": start.step if ended else ready.lengths.steps}
+        rested = start.step >= ready.lengths.stop  # and is told to rest where it does already
+        position = {"start": start.step, "steps": start.step if ended or rested else ready.lengths.steps}
+        position |= {"pace": paced(ready), "clock": clock}
         with clock.part("step"):
-            state = train(
-                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=pace, clock=clock,
-                **position,
-            )  # fmt: skip
+            feeds = requested.gated(ready.placement)
+            state = train(ready.program, feeds, parts, start.state, numbers, **position)
         with clock.part("logging"):
             closing.close()
-            if peers.leader:
+            if peers.leader and curves:
                 pictures.curves(directory.path / "curves.png", history.lines)
+    if (rests := resting(ready, checkpoints, int(state.step))) is not None:
+        return {"run_dir": str(directory.path), **rests, **times(clock)}
     result = finish(ready, state, numbers, checkpoints, directory, clock, start.step)
     for note in result.get("notes", ()):
         console.say(f"note: {note}", style="yellow")
     return result
+
+
+def paced(ready: Prepared) -> Pace | AgreedPace:
+    """How long the dispatches of a run are."""
+    on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
+    own = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
+    peers = distributed.current()
+    return AgreedPace(own, peers.shared) if peers.count > 1 and not own.fixed else own
+
+
+def resting(ready: Prepared, checkpoints: Checkpoints, step: int) -> dict[str, Any] | None:
+    """What a run reports that rests at this step; None where it has ended, at its last step or by early stopping."""
+    if step != ready.lengths.stop or step == ready.lengths.steps:
+        return None
+    meta = checkpoints.meta(step)
+    if has_ended(meta.get("early_stopping") or {}, ready.run.early_stopping):
+        return None
+    return {"steps": step, "rests": {"step": step, "of": ready.lengths.steps}, "validation": meta["scores"]}
+
+
+def traced(
+    ready: Prepared, step: int, directory: RunDirectory, console: Console, clock: Clock, closing: ExitStack
+) -> list[hooks.Hook]:
+    """The hook that records a trace of some steps, where one is asked for; it is closed with `closing`."""
+    if not ready.lengths.profile:
+        return []
+    span, traces = (ready.lengths.profile, step, ready.lengths.steps), distributed.current().leader
+    tracing = Profile.of(*span, directory.path / "profile", clock, console.say, traces=traces)
+    if tracing is None:
+        return []
+    closing.callback(tracing.close)
+    return [tracing]
 
 
 def resumable(checkpoints: Checkpoints) -> str:
@@ -157,7 +197,7 @@ def assemble(
     scores: dict[int, dict[str, float]] = {}
     parts: list[hooks.Hook] = [hooks.Progress(lengths.steps, console.advance), log]
     save = hooks.Save(lengths.save_every, checkpoints, scores, log, dict(start.waiting))
-    validation = ready.dataset.splits.get("validation")
+    validation, scorer = ready.dataset.splits.get("validation"), None
     if validation is not None:
         scorer = Scorer(ready.program, ready.batching, validation, numbers)
         parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
@@ -168,6 +208,8 @@ def assemble(
         parts.append(hooks.Show(lengths.eval_every, show, log))
     if run.checkpoint.best:
         parts.append(hooks.SaveBest(lengths.eval_every, save))
+    if lengths.stop < lengths.steps:
+        parts.append(Rest(lengths.stop, scorer, scores, save.save, log.settle))
     return [*parts, save, hooks.Interrupt(lengths.steps, requested, save.save)]
 
 
@@ -184,89 +226,3 @@ def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowTex
     drawing = Drawing(made, ready.program.recipe, task, fields, ready.run.seed, whole)
     folder = directory.path / "samples"
     return ShowText(drawing, folder, console.say) if spec.vocabulary else ShowImages(drawing, ready.dataset, folder)
-
-
-def writer(ready: Prepared, size: int) -> Writer:
-    """What the run's model writes, in batches of `size`, or as many more as the devices share evenly."""
-    ways = ready.rules.ways("batch")
-    size = -(-size // ways) * ways
-    return Writer(ready.program.definition, ready.program.recipe, ready.values, ready.rules, size)
-
-
-def finish(
-    ready: Prepared,
-    state: TrainState,
-    numbers: Any,
-    checkpoints: Checkpoints,
-    directory: RunDirectory,
-    clock: Clock,
-    begun: int,
-) -> dict[str, Any]:
-    """Scores the final state on every split but the training one, and writes result.json."""
-    with clock.part("evaluation"):
-        scores, notes = final_scores(ready, state, numbers)
-    best, step = checkpoints.best(), int(state.step)
-    stopped = None
-    if step < ready.lengths.steps:
-        waited = checkpoints.meta(step)["early_stopping"]["evaluations"]
-        stopped = {"step": step, "of": ready.lengths.steps, "evaluations": waited}
-    result = {
-        "run_dir": str(directory.path),
-        "steps": step,
-        "stopped_early": stopped,
-        **scores,
-        "best": {"step": best.step, ready.run.checkpoint.monitor: best.score} if best else None,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "compile_seconds": round(ready.compile_seconds, 3),
-        "speed": speed(ready, clock, step - begun),
-        **times(clock),
-        **({"notes": notes} if notes else {}),
-    }
-    directory.write("result.json", json.dumps(result, indent=1))
-    return result
-
-
-def final_scores(ready: Prepared, state: TrainState, numbers: Any) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """The means of every split but the training one, those of written texts among them, and what to say of them."""
-    scores = {
-        split: Scorer(ready.program, ready.batching, source, numbers)(state)
-        for split, source in ready.dataset.splits.items()
-        if split != "train"
-    }
-    notes: list[str] = []
-    if writes(ready.program.definition.make_task(ready.values)):
-        written = writer(ready, ready.batching.batch_size)
-        for split, means in scores.items():
-            found, notes = installed(written.scores(state, ready.dataset.splits[split]))
-            means |= found
-    return scores, notes
-
-
-def times(clock: Clock) -> dict[str, Any]:
-    """The wall time of the command until now, and its parts."""
-    spent = {name: round(seconds, 3) for name, seconds in clock.spent().items()}
-    return {"seconds": round(sum(spent.values()), 3), "seconds_by_part": spent}
-
-
-def speed(ready: Prepared, clock: Clock, steps: int) -> dict[str, Any] | None:
-    """How fast `steps` steps were: operations counted in the traced program, and their share of the devices' peak.
-
-    MFU as Chowdhery et al. 2022 define it, but with every operation of the step counted, the optimizer's too: what is
-    computed again to save memory doesn't count.
-    """
-    spent = clock.spent()
-    seconds = spent.get("step", 0.0) + spent.get("data wait", 0.0)
-    if steps < 1 or seconds <= 0 or not distributed.current().leader:
-        return None
-    rate, run = ready.program.flops * steps / seconds, ready.run
-    found: dict[str, Any] = {
-        "steps_per_second": steps / seconds,
-        "examples_per_second": steps * run.batch_size / seconds,
-    }
-    found |= {"flops_per_step": ready.program.flops, "flops_per_second": rate, "mfu": None}
-    with clock.part("profile" if run.profile else "start"):
-        devices, cache = ready.rules.mesh.devices.flat, cache_dir() / "peak.json"
-        most = peak(devices, run.precision, cache, measure=run.profile, reached=rate)
-    if most is not None:
-        found |= {"mfu": rate / most.flops, "peak_flops": most.flops, "peak": most.source}
-    return found
