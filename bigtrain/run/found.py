@@ -140,8 +140,8 @@ def _json(path: Path, absent: Any) -> Any:
 
 
 def _text(path: Path, most: int) -> str:
-    if not path.is_file() or path.is_symlink():  # a pipe would wait for ever, and a link may lead anywhere
-        raise ValueError("is no file of the run")
+    if path.is_symlink() or not path.is_file():  # a link may lead anywhere, and a pipe would wait for ever
+        raise ValueError("is a link" if path.is_symlink() else "is no file")
     with open(path, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:

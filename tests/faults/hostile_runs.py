@@ -114,7 +114,7 @@ def _pipe(name: str, words: Sequence[str]) -> Callable[[Place], Sequence[str]]:
     return _with(change, words)
 
 
-def _package(run: Path, place: Place) -> None:
+def package(place: Place) -> None:
     """A package that leaves a mark when it is imported, where a person would run the command."""
     (place.work / "evil_pkg.py").write_text(
         f"open({str(place.canary)!r}, 'w').close()\nfrom bigtrain.models.mlp import MLP\n"
@@ -123,7 +123,7 @@ def _package(run: Path, place: Place) -> None:
 
 def _evil(words: Sequence[str], *texts: str) -> Callable[[Place], Sequence[str]]:
     def change(run: Path, place: Place) -> None:
-        _package(run, place)
+        package(place)
         if texts:
             (run / "overrides.json").write_text(json.dumps(["model.widths=[8]", *texts]))
         values = yaml.safe_load((run / "config.yaml").read_text())

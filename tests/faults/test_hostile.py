@@ -10,12 +10,13 @@ from attack import SECRET, Attack, Place, problems
 from command import bigtrain
 from hostile_data import DATA
 from hostile_runs import RUNS
+from hostile_sweeps import SWEEPS
 
 from bigtrain.config.errors import InputError
 from bigtrain.config.untrusted import check_contained
 from bigtrain.data import bounds, checks, decoded
 
-ATTACKS = [*RUNS, *DATA]
+ATTACKS = [*RUNS, *DATA, *SWEEPS]
 MEMORY = 256 << 20  # bytes that are said to be free
 
 
