@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, InputError
 from bigtrain.config.overrides import key_of
 from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
@@ -44,7 +44,7 @@ def run(
     peers = distributed.current() if cfg else _joined(composed, checked)
     path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
     there = peers.shared("existing", lambda: _existing(path, new=not (cfg or dry_run)))
-    existing = RunDirectory(path) if there else None
+    existing = RunDirectory.checked(path) if there else None
     if existing is not None:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
@@ -204,7 +204,6 @@ def _finished(
 ) -> bool:
     """Answers for a run that has nothing left to do, and refuses to train one for fewer steps than it has done."""
     from bigtrain.checkpoint import Checkpoints
-    from bigtrain.cli import report
 
     done = max(Checkpoints(existing.checkpoints).complete(), default=0)  # process 0 alone is asked
     if done > steps:
@@ -212,6 +211,18 @@ def _finished(
     result = existing.result()
     if result is None or result.get("steps") != done:
         return False
+    try:
+        return _shown(existing, result, steps, patience, console, again, as_json=as_json)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # it isn't what a run of ours writes
+        raise InputError(f"{existing.path / 'result.json'}: is no result of a run: {str(error)[:100]}") from error
+
+
+def _shown(
+    existing: RunDirectory, result: Mapping[str, Any], steps: int, patience: int | None, console: Console, again: str,
+    *, as_json: bool,
+) -> bool:  # fmt: skip
+    """Prints the result of a run that is finished; False for one that stopped early and is now to wait longer."""
+    done = result["steps"]
     how, more = f"{done:,} steps", f"steps={2 * done}"
     if done != steps:
         stopped = result.get("stopped_early") or {}
@@ -220,7 +231,9 @@ def _finished(
         how, more = f"it stopped early at step {done:,} of {steps:,}", f"early_stopping.patience={2 * patience}"
     console.say(f"{existing.path} is finished: {how}. To train it further:", style="bold")
     console.say(f"  bigtrain fit run_dir={existing.path} {more}{again}")
-    report.result(result, as_json=as_json, again=again)
+    from bigtrain.cli import report
+
+    report.result({**result, "run_dir": str(existing.path)}, as_json=as_json, again=again)
     return True
 
 

@@ -13,6 +13,7 @@ SIGUSR1. Of several processes all end with the same code; where one is lost, the
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -53,6 +54,14 @@ class DataError(InputError):
 
     def __init__(self, where: object, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"{where}: {problem}" + (f"\n  {hint}" if hint else ""))
+
+
+def harmless(text: str) -> str:
+    """The text without control characters, which a terminal would obey; a name in a file may be a stranger's."""
+    return "".join(
+        "\ufffd" if unicodedata.category(character) == "Cc" and character not in "\n\t" else character
+        for character in text
+    )
 
 
 def nearest(word: str, choices: Iterable[str], *, number: int = 1, cutoff: float = 0.6) -> list[str]:

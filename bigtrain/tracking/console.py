@@ -11,6 +11,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from bigtrain.config.errors import harmless
+from bigtrain.config.secrets import hidden
+
 LINE_SECONDS = 5.0  # off a terminal, at most one progress line in so many seconds
 
 
@@ -27,13 +30,13 @@ class Console:
 
     def say(self, text: str = "", style: str = "") -> None:
         """One line."""
-        self.rich.print(Text(text, style=style))
+        self.rich.print(Text(harmless(hidden(text)), style=style))
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Named facts, aligned."""
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
-            self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), value))
+            self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), harmless(hidden(value))))
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:
