@@ -28,7 +28,8 @@ from bigtrain.data.load import load_data
 from bigtrain.run.clock import Clock
 from bigtrain.tracking.console import Console
 from bigtrain.train import hooks
-from bigtrain.train.fit import Start, assemble
+from bigtrain.train.check_finite import CheckFinite
+from bigtrain.train.fit import Beside, Start, assemble
 from bigtrain.train.interrupt import Requests
 from bigtrain.train.loop import train
 from bigtrain.train.pace import Pace
@@ -74,7 +75,9 @@ def bigtrain_side(data: Path, folder: Path, steps: int) -> Callable[[], float]:
             checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
             console = Console(quiet=True)
             clock, watching = Clock(), [*loggers, console]
-            parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, Requests(), clock)
+            check = CheckFinite(steps)
+            beside = Beside(checked, trusted, directory, console, clock, Requests(), check)
+            parts, _ = assemble(ready, start, numbers, checkpoints, watching, beside)
             measured = [part for part in parts if not isinstance(part, (hooks.Evaluate, hooks.Save, hooks.SaveBest))]
             jax.block_until_ready(start.state)
             begun = time.perf_counter()

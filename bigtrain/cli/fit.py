@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
@@ -244,6 +244,6 @@ def _train(
     except Interrupted as stopped:
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
         console.say(f"  bigtrain fit run_dir={directory.path}{again}")
-        raise SystemExit(128 + stopped.signal_number) from None
+        raise SystemExit(code_of(stopped.signal_number)) from None
     if distributed.current().leader:
         report.result(result, as_json=as_json, again=again)

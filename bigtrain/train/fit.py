@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,7 +17,7 @@ from bigtrain.config.check import Checked
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.parallel import distributed
-from bigtrain.parallel.peak import peak
+from bigtrain.parallel.watchdog import watched
 from bigtrain.run import environment, pictures
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
@@ -24,15 +25,20 @@ from bigtrain.run.history import History, read_lines
 from bigtrain.tasks.task import Generative
 from bigtrain.tracking.logger import Logger
 from bigtrain.train import hooks, interrupt
-from bigtrain.train.cache import cache_dir
+from bigtrain.train.check_finite import CheckFinite
 from bigtrain.train.corpus import Writer, installed, writes
 from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
+from bigtrain.train.finite import Diverged
 from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
+from bigtrain.train.recover import Recovery, Rollback, moved_on
+from bigtrain.train.rescue import Rescue
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
+from bigtrain.train.skips import Skips, TooManySkips
+from bigtrain.train.speed import speed, times
 from bigtrain.train.state import TrainState
 
 if TYPE_CHECKING:  # it arrives as an object: training names no tracker
@@ -47,6 +53,21 @@ class Start:
     step: int
     window: dict[str, list[float]]
     waiting: dict[str, Any]  # what early stopping has counted
+    skips: dict[str, Any] = field(default_factory=dict)  # the steps that were left out
+    rollbacks: list[Rollback] = field(default_factory=list)  # where the run has gone back
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What goes with a run from its first attempt to its last."""
+
+    checked: Checked
+    trusted: Trust
+    directory: RunDirectory
+    console: Console
+    clock: Clock
+    requested: interrupt.Requests
+    check: CheckFinite
 
 
 def fit(
@@ -59,45 +80,72 @@ def fit(
     checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
     peers.remember(lambda: resumable(checkpoints))
     start = begin(ready, checkpoints, numbers)
+    begun, check = start.step, CheckFinite(ready.lengths.steps)
     directory.write("environment.json", json.dumps(environment.describe(), indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
+    recovery = Recovery(
+        ready, checkpoints, numbers, directory, lambda: begin(ready, checkpoints, numbers).state, console.say
+    )
+    with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
+        with interrupt.requests(begun) as requested:
+            beside = Beside(checked, trusted, directory, console, clock, requested, check)
+            while True:
+                try:
+                    state = attempt(ready, start, numbers, checkpoints, beside)
+                    break
+                except (Diverged, TooManySkips) as failure:
+                    failed = failure.with_traceback(None)  # its frames hold the state that broke
+                rollbacks = recovery.answer(failed, check.good, start.rollbacks)
+                start = dataclasses.replace(begin(ready, checkpoints, numbers), rollbacks=rollbacks)
+        result = finish(ready, state, numbers, checkpoints, directory, clock, begun)
+    for note in result.get("notes", ()):
+        console.say(f"note: {note}", style="yellow")
+    return result
+
+
+def attempt(ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, beside: Beside) -> TrainState:
+    """Trains from where a run begins, or has gone back to, until its end; returns the final state.
+
+    Raises:
+        Diverged: when a number is not finite any more, perhaps some steps late.
+        TooManySkips: when too many steps in a row were left out.
+    """
+    console, clock, directory, lengths = beside.console, beside.clock, beside.directory, ready.lengths
+    peers, placement = distributed.current(), moved_on(ready.placement, start.rollbacks)
+    beside.check.begin(start.step)
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
-        requested = closing.enter_context(interrupt.requests(start.step))
-        loggers = open_loggers(checked, trusted, directory, start.step, closing)
+        loggers = open_loggers(beside.checked, beside.trusted, directory, start.step, closing)
         closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
         history = History(read_lines(directory.path / "metrics.jsonl"))
-        watching = [*loggers, console, history]
-        parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock)
-        if ready.lengths.profile:
-            span = (ready.lengths.profile, start.step, ready.lengths.steps)
+        parts, rescue = assemble(ready, start, numbers, checkpoints, [*loggers, console, history], beside)
+        if lengths.profile:
+            span = (lengths.profile, start.step, lengths.steps)
             tracing = Profile.of(*span, directory.path / "profile", clock, console.say, traces=peers.leader)
             if tracing is not None:
                 parts.append(tracing)
                 closing.callback(tracing.close)
-        console.begin(start.step, ready.lengths.steps)
-        on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
-        pace: Pace | AgreedPace = Pace(
-            ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu
-        )
-        if peers.count > 1 and not pace.fixed:
-            pace = AgreedPace(pace, peers.shared)
+        console.begin(start.step, lengths.steps)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
         ended = decided and (directory.result() or {}).get("steps") != start.step
-        position = {"start": start.step, "steps": start.step if ended else ready.lengths.steps}
-        with clock.part("step"):
+        position = {"start": start.step, "steps": start.step if ended else lengths.steps}
+        with clock.part("step"), rescue.on_failure():
             state = train(
-                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=pace, clock=clock,
-                **position,
+                ready.program, beside.requested.gated(placement), parts, start.state, numbers, pace=pace_of(ready),
+                clock=clock, **position,
             )  # fmt: skip
         with clock.part("logging"):
             closing.close()
             if peers.leader:
                 pictures.curves(directory.path / "curves.png", history.lines)
-    result = finish(ready, state, numbers, checkpoints, directory, clock, start.step)
-    for note in result.get("notes", ()):
-        console.say(f"note: {note}", style="yellow")
-    return result
+    return state
+
+
+def pace_of(ready: Prepared) -> Pace | AgreedPace:
+    """How the run is cut into dispatches."""
+    peers, on_cpu = distributed.current(), ready.rules.mesh.devices.flat[0].platform == "cpu"
+    pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
+    return AgreedPace(pace, peers.shared) if peers.count > 1 and not pace.fixed else pace
 
 
 def resumable(checkpoints: Checkpoints) -> str:
@@ -136,39 +184,36 @@ def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:
         return Start(ready.program.init(numbers), 0, {}, {})
     meta = checkpoints.meta(steps[-1])
     fields = checkpoints.restore(steps[-1], ready.program.abstract.as_dict())
-    return Start(TrainState(**fields), steps[-1], meta.get("window") or {}, meta.get("early_stopping") or {})
+    names = {"window": "window", "early_stopping": "waiting", "skips": "skips", "rollbacks": "rollbacks"}
+    found = {field: meta[name] for name, field in names.items() if meta.get(name)}
+    return Start(TrainState(**fields), steps[-1], **{"window": {}, "waiting": {}, **found})
 
 
 def assemble(
-    ready: Prepared,
-    start: Start,
-    numbers: Any,
-    checkpoints: Checkpoints,
-    loggers: Sequence[Logger],
-    console: Console,
-    directory: RunDirectory,
-    requested: interrupt.Requests,
-    clock: Clock,
-) -> list[hooks.Hook]:
-    """The hooks of a run, in the order they act."""
-    lengths, run = ready.lengths, ready.run
-    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, clock)
+    ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, loggers: Sequence[Logger], beside: Beside
+) -> tuple[list[hooks.Hook], Rescue]:
+    """The hooks of a run, in the order they act, and the one of them that saves what can be saved in a failure."""
+    lengths, run, console = ready.lengths, ready.run, beside.console
+    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, beside.clock)
     log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
+    log.window.skips = Skips.of(run.nonfinite_limit, start.skips, counts=ready.program.definition.refuses)
     scores: dict[int, dict[str, float]] = {}
-    parts: list[hooks.Hook] = [hooks.Progress(lengths.steps, console.advance), log]
-    save = hooks.Save(lengths.save_every, checkpoints, scores, log, dict(start.waiting))
+    parts: list[hooks.Hook] = [] if run.on_nonfinite == "skip" else [beside.check]
+    parts += [hooks.Progress(lengths.steps, console.advance), log]
+    save = hooks.Save(lengths.save_every, checkpoints, scores, log, dict(start.waiting), start.rollbacks)
+    rescue = Rescue(lengths.steps, save.save, console.say)
     validation = ready.dataset.splits.get("validation")
     if validation is not None:
         scorer = Scorer(ready.program, ready.batching, validation, numbers)
         parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
-        watched = (run.early_stopping, run.checkpoint.monitor, checkpoints.mode)
-        parts.append(EarlyStopping(lengths.eval_every, *watched, scores, save.save, save.waiting))
-    show = shown(ready, directory, console)
+        monitored = (run.early_stopping, run.checkpoint.monitor, checkpoints.mode)
+        parts.append(EarlyStopping(lengths.eval_every, *monitored, scores, save.save, save.waiting))
+    show = shown(ready, beside.directory, console)
     if show is not None:
         parts.append(hooks.Show(lengths.eval_every, show, log))
     if run.checkpoint.best:
         parts.append(hooks.SaveBest(lengths.eval_every, save))
-    return [*parts, save, hooks.Interrupt(lengths.steps, requested, save.save)]
+    return [*parts, save, rescue, hooks.Interrupt(lengths.steps, beside.requested, save.save)], rescue
 
 
 def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowText | ShowImages | ShowWritten | None:
@@ -210,6 +255,7 @@ def finish(
     if step < ready.lengths.steps:
         waited = checkpoints.meta(step)["early_stopping"]["evaluations"]
         stopped = {"step": step, "of": ready.lengths.steps, "evaluations": waited}
+    notes += told_of(checkpoints.meta(step))
     result = {
         "run_dir": str(directory.path),
         "steps": step,
@@ -226,6 +272,12 @@ def finish(
     return result
 
 
+def told_of(meta: Mapping[str, Any]) -> list[str]:
+    """What the description of a checkpoint says of steps that were left out on the way to it."""
+    rollbacks = [f"went back to step {entry['step']:,}, {entry['batches']:,} batches on" for entry in meta["rollbacks"]]
+    return [*Skips.of(0, meta["skips"], counts=True).told(), *rollbacks]
+
+
 def final_scores(ready: Prepared, state: TrainState, numbers: Any) -> tuple[dict[str, dict[str, float]], list[str]]:
     """The means of every split but the training one, those of written texts among them, and what to say of them."""
     scores = {
@@ -240,33 +292,3 @@ def final_scores(ready: Prepared, state: TrainState, numbers: Any) -> tuple[dict
             found, notes = installed(written.scores(state, ready.dataset.splits[split]))
             means |= found
     return scores, notes
-
-
-def times(clock: Clock) -> dict[str, Any]:
-    """The wall time of the command until now, and its parts."""
-    spent = {name: round(seconds, 3) for name, seconds in clock.spent().items()}
-    return {"seconds": round(sum(spent.values()), 3), "seconds_by_part": spent}
-
-
-def speed(ready: Prepared, clock: Clock, steps: int) -> dict[str, Any] | None:
-    """How fast `steps` steps were: operations counted in the traced program, and their share of the devices' peak.
-
-    MFU as Chowdhery et al. 2022 define it, but with every operation of the step counted, the optimizer's too: what is
-    computed again to save memory doesn't count.
-    """
-    spent = clock.spent()
-    seconds = spent.get("step", 0.0) + spent.get("data wait", 0.0)
-    if steps < 1 or seconds <= 0 or not distributed.current().leader:
-        return None
-    rate, run = ready.program.flops * steps / seconds, ready.run
-    found: dict[str, Any] = {
-        "steps_per_second": steps / seconds,
-        "examples_per_second": steps * run.batch_size / seconds,
-    }
-    found |= {"flops_per_step": ready.program.flops, "flops_per_second": rate, "mfu": None}
-    with clock.part("profile" if run.profile else "start"):
-        devices, cache = ready.rules.mesh.devices.flat, cache_dir() / "peak.json"
-        most = peak(devices, run.precision, cache, measure=run.profile, reached=rate)
-    if most is not None:
-        found |= {"mfu": rate / most.flops, "peak_flops": most.flops, "peak": most.source}
-    return found
