@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,6 +15,7 @@ import jax
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.build import build
 from bigtrain.config.check import Checked
+from bigtrain.config.errors import RunError
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.parallel import distributed
@@ -21,9 +23,10 @@ from bigtrain.parallel.watchdog import watched
 from bigtrain.run import environment, pictures
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
+from bigtrain.run.fatal import not_fatal
 from bigtrain.run.history import History, read_lines
 from bigtrain.tasks.task import Generative
-from bigtrain.tracking.logger import Logger
+from bigtrain.tracking.logger import Logger, Tolerant
 from bigtrain.train import hooks, interrupt
 from bigtrain.train.check_finite import CheckFinite
 from bigtrain.train.corpus import Writer, installed, writes
@@ -34,7 +37,7 @@ from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
-from bigtrain.train.recover import Recovery, Rollback, moved_on
+from bigtrain.train.recover import Recovery, Rollback, left_out, moved_on
 from bigtrain.train.rescue import Rescue
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.skips import Skips, TooManySkips
@@ -114,7 +117,7 @@ def attempt(ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoint
     peers, placement = distributed.current(), moved_on(ready.placement, start.rollbacks)
     beside.check.begin(start.step)
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
-        loggers = open_loggers(beside.checked, beside.trusted, directory, start.step, closing)
+        loggers = open_loggers(beside.checked, beside.trusted, directory, start.step, closing, console.say)
         closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
         history = History(read_lines(directory.path / "metrics.jsonl"))
@@ -137,7 +140,8 @@ def attempt(ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoint
         with clock.part("logging"):
             closing.close()
             if peers.leader:
-                pictures.curves(directory.path / "curves.png", history.lines)
+                with not_fatal("curves.png", console.say):
+                    pictures.curves(directory.path / "curves.png", history.lines)
     return state
 
 
@@ -162,7 +166,7 @@ def saved(checkpoints: Checkpoints, clock: Clock) -> None:
 
 
 def open_loggers(
-    checked: Checked, trusted: Trust, directory: RunDirectory, step: int, closing: ExitStack
+    checked: Checked, trusted: Trust, directory: RunDirectory, step: int, closing: ExitStack, say: Callable[..., None]
 ) -> list[Logger]:
     """The run's loggers, each closed with `closing`; one that continues a run is told from which step.
 
@@ -171,8 +175,9 @@ def open_loggers(
     loggers: list[Logger] = []
     if not distributed.current().leader:
         return loggers
-    for node in checked.loggers.values():
-        loggers.append(build(node, trusted, directory=directory.path, resumed=step or None))
+    for name, node in checked.loggers.items():
+        made = build(node, trusted, directory=directory.path, resumed=step or None)
+        loggers.append(Tolerant(made, name, partial(say, style="yellow")))
         closing.callback(loggers[-1].close)
     return loggers
 
@@ -210,7 +215,7 @@ def assemble(
         parts.append(EarlyStopping(lengths.eval_every, *monitored, scores, save.save, save.waiting))
     show = shown(ready, beside.directory, console)
     if show is not None:
-        parts.append(hooks.Show(lengths.eval_every, show, log))
+        parts.append(hooks.Show(lengths.eval_every, show, log, console.say))
     if run.checkpoint.best:
         parts.append(hooks.SaveBest(lengths.eval_every, save))
     return [*parts, save, rescue, hooks.Interrupt(lengths.steps, beside.requested, save.save)], rescue
@@ -255,7 +260,7 @@ def finish(
     if step < ready.lengths.steps:
         waited = checkpoints.meta(step)["early_stopping"]["evaluations"]
         stopped = {"step": step, "of": ready.lengths.steps, "evaluations": waited}
-    notes += told_of(checkpoints.meta(step))
+    notes += left_out(checkpoints.meta(step))
     result = {
         "run_dir": str(directory.path),
         "steps": step,
@@ -268,14 +273,12 @@ def finish(
         **times(clock),
         **({"notes": notes} if notes else {}),
     }
-    directory.write("result.json", json.dumps(result, indent=1))
+    try:
+        directory.write("result.json", json.dumps(result, indent=1))
+    except OSError as error:
+        hint = "the last step is saved: make room, and type the same command again"
+        raise RunError(f"{directory.path / 'result.json'}: {error.strerror or error}\n  {hint}") from error
     return result
-
-
-def told_of(meta: Mapping[str, Any]) -> list[str]:
-    """What the description of a checkpoint says of steps that were left out on the way to it."""
-    rollbacks = [f"went back to step {entry['step']:,}, {entry['batches']:,} batches on" for entry in meta["rollbacks"]]
-    return [*Skips.of(0, meta["skips"], counts=True).told(), *rollbacks]
 
 
 def final_scores(ready: Prepared, state: TrainState, numbers: Any) -> tuple[dict[str, dict[str, float]], list[str]]:

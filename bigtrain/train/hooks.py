@@ -14,6 +14,7 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
 from bigtrain.run.clock import Clock
+from bigtrain.run.fatal import not_fatal
 from bigtrain.tracking.logger import Logger
 from bigtrain.train.finite import SKIPPED, Diverged, is_finite
 from bigtrain.train.skips import Skips
@@ -169,11 +170,12 @@ class Show(Periodic):
 
     show: Callable[[int, TrainState], None]
     log: Log
+    say: Callable[..., None]
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Draws and shows."""
         self.log.settle(state)
-        with self.log.clock.part("samples"):
+        with self.log.clock.part("samples"), not_fatal(f"the samples of step {step:,}", self.say):
             self.show(step, state)
 
 

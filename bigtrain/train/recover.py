@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,12 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import RunError
 from bigtrain.data.placement import Resident, Streamed
 from bigtrain.run.directory import RunDirectory
+from bigtrain.run.fatal import not_fatal
 from bigtrain.train.diagnosis import Finding, diagnosed
 from bigtrain.train.finite import Diverged
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.replay import Replay
-from bigtrain.train.skips import TooManySkips
+from bigtrain.train.skips import Skips, TooManySkips
 from bigtrain.train.state import TrainState
 
 Rollback = dict[str, int]
@@ -36,6 +37,15 @@ def moved_on(placement: Resident | Streamed, rollbacks: Sequence[Rollback]) -> R
     """A placement that leaves out what the run has left out."""
     left_out = sum(entry["batches"] for entry in rollbacks)
     return dataclasses.replace(placement, order=dataclasses.replace(placement.order, skipped=left_out))
+
+
+def left_out(meta: Mapping[str, Any]) -> list[str]:
+    """What the description of a checkpoint says of steps that were left out on the way to it, for people."""
+    went_back = [
+        f"went back to step {entry['step']:,}, and on with the batches {entry['batches']:,} further"
+        for entry in meta.get("rollbacks", ())
+    ]
+    return [*Skips.of(0, meta.get("skips", {}), counts=True).told(), *went_back]
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,8 @@ class Recovery:
         lines.append(f"  {'repair these examples' if data else TRY}")
         if run.on_nonfinite == "stop" and broken.replay is not None:
             lines.append(f"  {GO_ON}")
-        self.directory.write("diverged.json", json.dumps(report, indent=1))
+        with not_fatal("diverged.json", self.say):
+            self.directory.write("diverged.json", json.dumps(report, indent=1))
         return RunError("\n".join(lines))
 
     def _diagnosed(self, broken: Broken) -> Finding | None:
