@@ -1,29 +1,72 @@
-"""Data with a fault at a known place."""
+"""Data with a fault at a known place, and runs on it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
+import support
 
 from bigtrain.data.arrays import Arrays, dataset
+from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset, Field
 
-TRAIN, CLASSES = 80, 3
+TRAIN, CLASSES, BATCH = 80, 3, 8
+SHORT = (
+    "steps=40", f"batch_size={BATCH}", "log_every=4", "eval_every=20", "checkpoint.every=10", "checkpoint.keep=99",
+    "model.widths=[8]", "logger=jsonl",
+)  # fmt: skip
+BAD = 17  # the step whose batch has the broken example for the second time; 10 steps are an epoch
 
 
-def broken(*, index: int = -1, value: str = "nan") -> Dataset:
-    """Vectors of three classes; an example of the training split has a value that no reader of files lets through.
-
-    Args:
-        index: of that example; -1 is none.
-        value: what its first number is.
-    """
+def broken(index: int | None, value: float = float("nan"), split: str = "train") -> Dataset:
+    """Vectors of three classes; the first number of one example is a value that no reader of files lets through."""
     random = np.random.default_rng(0)
     inputs, targets = random.normal(size=(TRAIN + 16, 4)).astype(np.float32), np.arange(TRAIN + 16) % CLASSES
     inputs += targets[:, None]
-    if index >= 0:
-        inputs[index, 0] = float(value)
+    if index is not None:
+        inputs[index + (TRAIN if split == "validation" else 0), 0] = value
     columns = {"inputs": inputs, "targets": targets.astype(np.int32)}
     fields = {"inputs": Field((4,), "float32", "features"), "targets": Field((), "int32", "label")}
     splits = {"train": slice(0, TRAIN), "validation": slice(TRAIN, None)}
     sources = {name: Arrays({key: column[part] for key, column in columns.items()}) for name, part in splits.items()}
     return dataset("broken", fields, sources, classes=("a", "b", "c"))
+
+
+def example(step: int = BAD, row: int = 3) -> int:
+    """The example in a row of the batch of a step, counted from 1."""
+    return int(Order(TRAIN, BATCH, 0).batches(step - 1, 1)[0, row])
+
+
+def steps_with(index: int, steps: int = 40) -> list[int]:
+    """The steps whose batch has an example, counted from 1."""
+    batches = Order(TRAIN, BATCH, 0).batches(0, steps)
+    return [step + 1 for step in range(steps) if index in batches[step]]
+
+
+def trained(patch: pytest.MonkeyPatch, data: Dataset, run_dir: Path, *overrides: str) -> dict[str, Any]:
+    """`bigtrain fit` in this process on these data, which stand in for those that the config names."""
+    with patch.context() as instead:
+        instead.setattr(support, "load_data", lambda checked, trusted: data)
+        return support.run_fit(run_dir, *SHORT, *overrides)
+
+
+def state_at(patch: pytest.MonkeyPatch, data: Dataset, run_dir: Path, step: int, *overrides: str) -> dict[str, Any]:
+    """The state of a checkpoint, by field."""
+    from bigtrain.checkpoint import Checkpoints
+
+    with patch.context() as instead:
+        instead.setattr(support, "load_data", lambda checked, trusted: data)
+        ready, _, _ = support.prepared(*SHORT, *overrides)
+    checkpoints = Checkpoints(run_dir / "checkpoints", ready.run.checkpoint)
+    try:
+        return checkpoints.restore(step, ready.program.abstract.as_dict())
+    finally:
+        checkpoints.close()
+
+
+def saved(run_dir: Path) -> list[int]:
+    """The steps of its checkpoints."""
+    return sorted(int(entry.stem) for entry in (run_dir / "checkpoints").glob("*.json"))
