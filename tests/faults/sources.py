@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import support
 
+from bigtrain.checkpoint import Checkpoints
 from bigtrain.data.arrays import Arrays, dataset
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset, Field
+from bigtrain.train.prepare import Prepared
 
 TRAIN, CLASSES, BATCH = 80, 3, 8
 SHORT = (
@@ -46,23 +48,23 @@ def steps_with(index: int, steps: int = 40) -> list[int]:
     return [step + 1 for step in range(steps) if index in batches[step]]
 
 
+def fitted(patch: pytest.MonkeyPatch, data: Dataset, run_dir: Path, *overrides: str) -> tuple[Prepared, dict[str, Any]]:
+    """`bigtrain fit` in this process on these data, instead of those that the config names; also the program."""
+    with patch.context() as instead:
+        instead.setattr(support, "load_data", lambda checked, trusted: data)
+        return support.fitted(run_dir, *SHORT, *overrides)
+
+
 def trained(patch: pytest.MonkeyPatch, data: Dataset, run_dir: Path, *overrides: str) -> dict[str, Any]:
-    """`bigtrain fit` in this process on these data, which stand in for those that the config names."""
-    with patch.context() as instead:
-        instead.setattr(support, "load_data", lambda checked, trusted: data)
-        return support.run_fit(run_dir, *SHORT, *overrides)
+    """The result of the same."""
+    return fitted(patch, data, run_dir, *overrides)[1]
 
 
-def state_at(patch: pytest.MonkeyPatch, data: Dataset, run_dir: Path, step: int, *overrides: str) -> dict[str, Any]:
-    """The state of a checkpoint, by field."""
-    from bigtrain.checkpoint import Checkpoints
-
-    with patch.context() as instead:
-        instead.setattr(support, "load_data", lambda checked, trusted: data)
-        ready, _, _ = support.prepared(*SHORT, *overrides)
+def states_at(ready: Prepared, run_dir: Path, *steps: int) -> list[dict[str, Any]]:
+    """The states of checkpoints, by field."""
     checkpoints = Checkpoints(run_dir / "checkpoints", ready.run.checkpoint)
     try:
-        return checkpoints.restore(step, ready.program.abstract.as_dict())
+        return [checkpoints.restore(step, ready.program.abstract.as_dict()) for step in steps]
     finally:
         checkpoints.close()
 
