@@ -88,7 +88,8 @@ def test_a_run_whose_data_never_comes_is_ended_with_its_stacks(tmp_path: Path) -
     run = tmp_path / "run"
     done = subprocess.run(
         command(
-            "fit", "data=digits", "data._target_=mydata.hanging", "+data.after=8", "--trust", "mydata", "placement=stream", "steps_per_dispatch=1", "steps=100", "checkpoint.every=2",
+            "fit", "data=digits", "data._target_=mydata.hanging", "+data.after=8", "--trust", "mydata",
+            "placement=stream", "steps_per_dispatch=1", "steps=100", "checkpoint.every=2",
             "model.widths=[8]", "logger=jsonl", "watchdog=3", f"run_dir={run}",
         ),
         env={**environment(), "PYTHONPATH": f"{environment()['PYTHONPATH']}:{tmp_path}"},
