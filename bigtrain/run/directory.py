@@ -10,6 +10,8 @@ samples/          what a generative model made
 curves.png        learning curves
 profile/          traces of some steps
 result.json       the final scores; exists exactly when the run is finished
+diverged.json     the step that broke the run, its examples, and what of it was not finite first
+stacks.txt        what every thread was doing when the watchdog ended the run
 """
 
 from __future__ import annotations

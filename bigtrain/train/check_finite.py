@@ -1,7 +1,7 @@
 """The check that the training state is finite, once a dispatch: what is not finite stays so, and the run ends at once.
 
-A check of every step would read the whole state once more in each, which costs a small model a tenth of its speed
-(docs/decisions/0011). The exact step is found afterwards, by doing the steps since the newest checkpoint again.
+A check of every step would read the whole state once more in each (docs/decisions/0012). The exact step is found
+afterwards, by doing the steps since the newest checkpoint again.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ class Finding:
 
 def diagnosed(program: Program, state: TrainState, feed: Feed, numbers: Mapping[str, Any]) -> Finding | None:
     """What is not finite first in the step from `state` with the first batch of a feed; None if all of it is finite."""
-    look = jax.jit(lambda state, feed, numbers: _looked_at(program, state, feed, numbers))
+    whole = program.rules.sharding()
+    look = jax.jit(lambda *given: _looked_at(program, *given), out_shardings=whole)
     with placed_by(program.rules):
         seen = jax.device_get(look(state, feed, numbers))
     rows = np.flatnonzero(~seen["rows"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -34,7 +35,7 @@ from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.finite import Diverged
 from bigtrain.train.loop import train
-from bigtrain.train.pace import AgreedPace, Pace
+from bigtrain.train.pace import AgreedPace, Pace, pace_of
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
 from bigtrain.train.recover import Recovery, Rollback, left_out, moved_on
@@ -92,9 +93,9 @@ def fit(
     with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
         with interrupt.requests(begun) as requested:
             beside = Beside(checked, trusted, directory, console, clock, requested, check)
-            while True:
+            for turn in itertools.count():
                 try:
-                    state = attempt(ready, start, numbers, checkpoints, beside)
+                    state = attempt(ready, start, numbers, checkpoints, beside, pace_of(ready, turn))
                     break
                 except (Diverged, TooManySkips) as failure:
                     failed = failure.with_traceback(None)  # its frames hold the state that broke
@@ -106,7 +107,9 @@ def fit(
     return result
 
 
-def attempt(ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, beside: Beside) -> TrainState:
+def attempt(
+    ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, beside: Beside, pace: Pace | AgreedPace
+) -> TrainState:
     """Trains from where a run begins, or has gone back to, until its end; returns the final state.
 
     Raises:
@@ -134,8 +137,8 @@ def attempt(ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoint
         position = {"start": start.step, "steps": start.step if ended else lengths.steps}
         with clock.part("step"), rescue.on_failure():
             state = train(
-                ready.program, beside.requested.gated(placement), parts, start.state, numbers, pace=pace_of(ready),
-                clock=clock, **position,
+                ready.program, beside.requested.gated(placement), parts, start.state, numbers, pace=pace, clock=clock,
+                **position,
             )  # fmt: skip
         with clock.part("logging"):
             closing.close()
@@ -143,13 +146,6 @@ def attempt(ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoint
                 with not_fatal("curves.png", console.say):
                     pictures.curves(directory.path / "curves.png", history.lines)
     return state
-
-
-def pace_of(ready: Prepared) -> Pace | AgreedPace:
-    """How the run is cut into dispatches."""
-    peers, on_cpu = distributed.current(), ready.rules.mesh.devices.flat[0].platform == "cpu"
-    pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
-    return AgreedPace(pace, peers.shared) if peers.count > 1 and not pace.fixed else pace
 
 
 def resumable(checkpoints: Checkpoints) -> str:

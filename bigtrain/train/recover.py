@@ -55,6 +55,7 @@ class Broken:
     step: int
     what: str  # is wrong with it, in words
     replay: Replay | None  # from the newest checkpoint
+    skipped: bool = False
 
 
 class Recovery:
@@ -108,7 +109,7 @@ class Recovery:
         placement = moved_on(self.ready.placement, rollbacks)
         replay = Replay(self.ready.program, placement, self.numbers, self.restored, start)
         if isinstance(failure, TooManySkips):
-            return Broken(failure.step, str(failure), replay)
+            return Broken(failure.step, str(failure), replay, skipped=True)
         self.say(f"{failure.what} is not finite: finding out why, from step {start:,} on", style="yellow")
         found = replay.first_broken(good, failure.step)
         if found is None:
@@ -130,6 +131,8 @@ class Recovery:
                 report["not_finite"] = to_blame
                 lines.append(f"  first: {finding.first}" + (f", in {_listed(to_blame)}" if to_blame else ""))
             lines.append(f"  its batch: {_listed(examples)} of the training split (all in diverged.json)")
+            if finding is None and broken.skipped:
+                lines.append(f"  its gradient is over {run.skip_spikes:g} times its running average (skip_spikes)")
         if rollbacks:
             lines.append(f"  it has gone back {len(rollbacks)} times (nonfinite_limit={run.nonfinite_limit})")
         data = finding is not None and finding.first.startswith("the data itself")

@@ -198,6 +198,17 @@ def test_a_spike_is_left_out_on_any_mesh(mesh: str, tmp_path: Path, monkeypatch:
     assert state_hash(states[0]) == state_hash(states[1])
 
 
+def test_more_spikes_in_a_row_than_allowed_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that grows without end, here by a rate that is far too large."""
+    monkeypatch.setattr(spikes, "JUDGED", 1)
+    chosen = ("skip_spikes=1.0001", "nonfinite_limit=1", "optimizer=sgd", "optimizer.learning_rate=100")
+    with pytest.raises(RunError) as raised:
+        trained(monkeypatch, broken(None), tmp_path / "run", *chosen)
+    lines = str(raised.value).splitlines()
+    assert "2 steps in a row were skipped, the last of them step " in lines[0]
+    assert "  its gradient is over 1.0001 times its running average (skip_spikes)" in lines
+
+
 def test_no_spike_is_seen_before_there_is_an_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = trained(monkeypatch, broken(INDEX, 1e4), tmp_path / "run", "skip_spikes=10")
     assert result["notes"] == ["2 steps were skipped: 27, 32"], f"of {steps_with(INDEX)} those after step 20"
