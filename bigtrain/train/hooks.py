@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 from bigtrain.checkpoint import Checkpoints
+from bigtrain.config.errors import RunError
 from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
+from bigtrain.parallel import distributed
 from bigtrain.run.clock import Clock
 from bigtrain.run.fatal import not_fatal
 from bigtrain.tracking.logger import Logger
@@ -198,12 +200,19 @@ class Save(Periodic):
         self.log.settle(state)
         self.log.window.drain()
         with self.log.clock.part("checkpoint"):
+            distributed.current().shared("there", self._check_there)
             if not is_finite(state.as_dict()):  # blocks on the device
                 raise Diverged(step)
             window = self.log.window
             meta: dict[str, Any] = {"scores": self.scores.get(step), "window": window.sums}
             meta |= {"early_stopping": dict(self.waiting), "skips": window.skips.as_json(), "rollbacks": self.rollbacks}
             self.checkpoints.save(step, state.as_dict(), meta)
+
+    def _check_there(self) -> None:
+        """A run directory that somebody has taken away isn't made again: without its config it would be of no use."""
+        run_dir = self.checkpoints.directory.parent
+        if not run_dir.is_dir():
+            raise RunError(f"run_dir: {str(run_dir)!r} is gone; nothing of the run can be saved any more")
 
 
 @dataclass

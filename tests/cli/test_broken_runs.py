@@ -188,7 +188,9 @@ def test_a_run_of_another_config(trained: Path) -> None:
 
 
 def test_diverged_is_exit_code_1(workdir: Path) -> None:
-    done = typed("fit steps=5 run_dir=r optimizer=sgd optimizer.learning_rate=1e30 log_every=1 logger=jsonl")
+    done = typed(
+        "fit steps=5 run_dir=r optimizer=sgd optimizer.learning_rate=1e30 eval_every=5 log_every=1 logger=jsonl"
+    )
     assert done.code == 1
     last = done.err.rsplit("error: ", 1)[1]
     assert last.startswith("training diverged: the loss of step ")

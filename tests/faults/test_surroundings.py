@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import command, environment, wait_for
 from sources import broken, saved, trained
 from support import metrics_of
 from tiny import quick_compiling
@@ -187,6 +190,24 @@ def test_pictures_and_reports_that_cannot_be_written(tmp_path: Path, monkeypatch
     assert (tmp_path / "run" / "result.json").is_file()
 
 
+def test_a_run_directory_that_is_taken_away_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever took it has the checkpoints up to then; none is written into a new folder without a config."""
+    run, log = tmp_path / "run", JSONL.log
+
+    def taken(self: JSONL, step: int, scalars: Mapping[str, float]) -> None:
+        if step == 16 and run.exists():
+            wait_for(RunDirectory(run).saved)
+            run.rename(tmp_path / "taken")
+        log(self, step, scalars)
+
+    monkeypatch.setattr(JSONL, "log", taken)
+    with pytest.raises(RunError) as raised:
+        trained(monkeypatch, broken(None), run, "steps_per_dispatch=1")
+    assert str(raised.value) == f"run_dir: {str(run)!r} is gone; nothing of the run can be saved any more"
+    assert saved(tmp_path / "taken") == [10]
+    assert not run.exists()
+
+
 def test_a_lost_data_worker_ends_the_run_with_what_it_has_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,3 +268,56 @@ def test_a_terminal_that_is_gone_ends_no_run(monkeypatch: pytest.MonkeyPatch) ->
     console.say("one")
     assert calls
     assert console.rich.quiet
+
+
+SLOW = '''
+"""Digits that take their time."""
+
+import dataclasses
+import time
+
+from bigtrain.data.digits import digits
+
+
+class Slow:
+    def __init__(self, source):
+        self.source = source
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, indices):
+        time.sleep(0.05)
+        return self.source[indices]
+
+
+def slow():
+    """The digits; each batch takes 50 ms."""
+    made = digits()
+    return dataclasses.replace(made, splits={**made.splits, "train": Slow(made.splits["train"])})
+'''
+
+
+@pytest.mark.long
+def test_a_killed_data_worker(tmp_path: Path) -> None:
+    """A real one, by the signal that the kernel sends when memory is short."""
+    (tmp_path / "mydata.py").write_text(SLOW)
+    run, where = tmp_path / "run", environment()
+    arguments = (
+        "fit", "data=digits", "data._target_=mydata.slow", "--trust", "mydata", "placement=stream", "data_workers=2",
+        "steps=100000", "checkpoint.every=50000", "model.widths=[8]", "logger=jsonl", "log_every=1", f"run_dir={run}",
+    )  # fmt: skip
+    where["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
+    with subprocess.Popen(command(*arguments), env=where, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: len(read_lines(run / "metrics.jsonl")) > 5)
+        tasks = Path(f"/proc/{process.pid}/task").glob("*/children")  # a thread has started them
+        children = [child for task in tasks for child in task.read_text().split()]
+        victims = [child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+        assert len(victims) == 2
+        os.kill(int(victims[0]), signal.SIGKILL)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error: data_workers: a worker process ended (killed, perhaps for memory)\n" in err
+    steps = saved(run)
+    assert f"step {steps[0]:,} was saved before the run ends" in err
+    assert [line["step"] for line in read_lines(run / "metrics.jsonl")] == list(range(1, steps[0] + 1))
