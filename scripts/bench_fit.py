@@ -37,6 +37,8 @@ from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import prepare
 
 WIDTHS, BATCH, SCANNED = (64, 64), 32, 32
+ANSWERS = {"stop": (), "skip": ("on_nonfinite=skip",), "skip_spikes": ("skip_spikes=10",)}
+"""What may be done about a number that is not finite, as overrides."""
 
 
 def write_data(folder: Path) -> Path:
@@ -165,15 +167,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=9, help="how often each side is timed")
     parser.add_argument("--steps", type=int, default=4096, help="optimizer steps a timing")
-    parser.add_argument("--nonfinite", action="store_true", help="compare the answers to what is not finite")
+    parser.add_argument("--nonfinite", nargs="*", choices=ANSWERS, help="compare the answers to what is not finite")
     asked = parser.parse_args()
     steps = asked.steps // SCANNED * SCANNED
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_data(folder)
-        if asked.nonfinite:
-            chosen = {"stop": (), "skip": ("on_nonfinite=skip",), "skip_spikes": ("skip_spikes=10",)}
-            sides = {name: bigtrain_side(data, folder, steps, *more) for name, more in chosen.items()}
+        if asked.nonfinite is not None:
+            chosen = asked.nonfinite or ANSWERS
+            sides = {name: bigtrain_side(data, folder, steps, *ANSWERS[name]) for name in chosen}
             sides["no check"] = bigtrain_side(data, folder, steps, checked_for=False)
         else:
             sides = {"bigtrain": bigtrain_side(data, folder, steps), "bare scan": bare_side(data, steps)}

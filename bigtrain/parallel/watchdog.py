@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from bigtrain.parallel import distributed
@@ -57,7 +57,7 @@ class Watchdog:
 
 
 @contextlib.contextmanager
-def watched(seconds: float | None, doing: Callable[[], str], folder: Path) -> Iterator[None]:
+def watched(seconds: float | None, doing: Callable[[], str], folder: Path) -> Generator[None]:
     """Ends this process, and the others of its run, when nothing is heard of it for so long while the block runs.
 
     Args:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def not_fatal(what: str, say: Callable[..., None]) -> Iterator[None]:
+def not_fatal(what: str, say: Callable[..., None]) -> Generator[None]:
     """A disk that fails in the block costs the run what it was about to write, and nothing else."""
     try:
         yield

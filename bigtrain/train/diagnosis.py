@@ -6,7 +6,7 @@ operation, so that the output of each module can be looked at, then the gradient
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +112,7 @@ def _first_module(program: Program, state: TrainState, feed: Feed, numbers: Mapp
 
 
 @contextmanager
-def _noting(model: nnx.Module) -> Iterator[list[str]]:
+def _noting(model: nnx.Module) -> Generator[list[str]]:
     """While the block runs, modules whose output isn't finite are noted; what they do inside a scan can't be seen."""
     names = {
         id(node): ".".join(map(str, path)) or "the model"
@@ -132,10 +132,12 @@ def _noting(model: nnx.Module) -> Iterator[list[str]]:
         return wrapped
 
     with ExitStack() as restoring:
-        for kind in kinds:
-            own = vars(kind).get("__call__")
-            restoring.callback(*((setattr, kind, "__call__", own) if own else (delattr, kind, "__call__")))
         calls = {kind: kind.__call__ for kind in kinds}
+        for kind in kinds:
+            if "__call__" in vars(kind):
+                restoring.callback(setattr, kind, "__call__", calls[kind])
+            else:  # it is inherited
+                restoring.callback(delattr, kind, "__call__")
         for kind, call in calls.items():
             kind.__call__ = noted(call)  # type: ignore[attr-defined]
         yield broken

@@ -185,9 +185,8 @@ def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:
         return Start(ready.program.init(numbers), 0, {}, {})
     meta = checkpoints.meta(steps[-1])
     fields = checkpoints.restore(steps[-1], ready.program.abstract.as_dict())
-    names = {"window": "window", "early_stopping": "waiting", "skips": "skips", "rollbacks": "rollbacks"}
-    found = {field: meta[name] for name, field in names.items() if meta.get(name)}
-    return Start(TrainState(**fields), steps[-1], **{"window": {}, "waiting": {}, **found})
+    window, waiting, skips = (meta.get(name) or {} for name in ("window", "early_stopping", "skips"))
+    return Start(TrainState(**fields), steps[-1], window, waiting, skips, meta.get("rollbacks") or [])
 
 
 def assemble(

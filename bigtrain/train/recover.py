@@ -122,7 +122,8 @@ class Recovery:
         steps, run = self.checkpoints.steps(), self.ready.run
         kept = f"checkpoints up to step {steps[-1]:,} are intact" if steps else "no checkpoint had been saved yet"
         lines = [f"training diverged: {broken.what}; {kept}"]
-        finding, report = self._diagnosed(broken), {"step": broken.step, "what": broken.what}
+        finding = self._diagnosed(broken)
+        report: dict[str, Any] = {"step": broken.step, "what": broken.what}
         if broken.replay is not None:
             examples = broken.replay.placement.order.batches(broken.step - 1, 1)[0].tolist()
             report |= {"examples": examples, "first": finding.first if finding else None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -39,7 +39,7 @@ class Rescue(Periodic):
         """Nothing more at the end."""
 
     @contextmanager
-    def on_failure(self) -> Iterator[None]:
+    def on_failure(self) -> Generator[None]:
         """Saves the newest state when the block fails, if that is possible; the failure itself goes on.
 
         Of several processes one alone may fail, and saving takes all of them.
