@@ -21,7 +21,7 @@ from bigtrain.run.fatal import not_fatal
 from bigtrain.train.diagnosis import Finding, diagnosed
 from bigtrain.train.finite import Diverged
 from bigtrain.train.prepare import Prepared
-from bigtrain.train.replay import Replay
+from bigtrain.train.redone import Replay
 from bigtrain.train.skips import Skips, TooManySkips
 from bigtrain.train.state import TrainState
 
