@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.schema import CheckpointConfig
 from bigtrain.parallel import distributed
 from bigtrain.run.directory import saved_steps
+from bigtrain.run.monitor import mode_of
+
+_ORBAX = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +83,7 @@ class Checkpoints:
     @property
     def mode(self) -> Literal["min", "max"]:
         """Whether a smaller or a larger score is better."""
-        if self.cfg.mode != "auto":
-            return self.cfg.mode
-        return "max" if self.cfg.monitor in ("accuracy", "elbo", "iwae", "exact_match") else "min"
+        return mode_of(self.cfg.monitor, self.cfg.mode)
 
     def improves(self, scores: dict[str, float] | None) -> bool:
         """Whether these validation scores beat every checkpoint's."""
@@ -108,7 +110,12 @@ class Checkpoints:
             distributed.current().shared("saving", lambda: self._begin(step, meta))
             if jax.default_backend() == "cpu":
                 state = jax.tree.map(jnp.copy, state)  # Orbax may read the CPU's memory in place, and it is reused
-            self._orbax().save(self._path(step).absolute(), dict(state))
+            if threading.current_thread() is threading.main_thread():
+                self._orbax().save(self._path(step).absolute(), dict(state))
+            else:  # Orbax's saves of several threads would take each other's signals for their own
+                with _ORBAX:
+                    self._orbax().save(self._path(step).absolute(), dict(state))
+                    self._orbax().wait_until_finished()
             self._saving = step
 
     def _begin(self, step: int, meta: Mapping[str, Any]) -> None:
@@ -138,7 +145,8 @@ class Checkpoints:
     def restore(self, step: int, abstract: Mapping[str, Any]) -> dict[str, Any]:
         """The state of a step, with the types and shardings of `abstract`; a mismatch is an `InputError`."""
         try:
-            found: dict[str, Any] = self._orbax().restore(self._path(step).absolute(), dict(abstract))
+            with _ORBAX:
+                found: dict[str, Any] = self._orbax().restore(self._path(step).absolute(), dict(abstract))
         except Exception as error:  # Orbax raises many kinds; each means that this checkpoint doesn't fit or is damaged
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"{self._path(step)}: can't be restored: {first[:300]}") from error

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 import bigtrain
+from bigtrain.cli.runs_verbs import runs
 
 app = typer.Typer(
     help="Train JAX models from one YAML config, on a laptop's CPU or a pod of accelerators.",
@@ -25,6 +26,7 @@ data = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data, name="data")
+app.add_typer(runs, name="runs")
 
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045  Typer reads this at run time
@@ -64,15 +66,23 @@ def fit(
     overrides: Overrides = None,
     cfg: Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compile and print the summary; train nothing.")] = False,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Sweep: KEY=VALUE,VALUE or KEY=interval(LOW,HIGH) with sweep=NAME.")
+    ] = False,
     json: Json = False,
     config_dir: ConfigDir = None,
     trust: Trust = None,
 ) -> None:
-    """Train a model; the same command again continues an interrupted run."""
-    from bigtrain.cli.fit import run
+    """Train a model, or many (-m); the same command again continues an interrupted run."""
+    from bigtrain.cli import fit as single
+    from bigtrain.cli import sweep
 
     options: dict[str, Any] = {"cfg": cfg, "dry_run": dry_run, "as_json": json, "config_dir": config_dir}
-    run(overrides or [], **options, trust=trust or [], clock=context.obj)
+    options["trust"] = trust or []
+    if multirun or sweep.asked_for(overrides or []):
+        sweep.run(overrides or [], **options)
+    else:
+        single.run(overrides or [], **options, clock=context.obj)
 
 
 @app.command()

@@ -62,8 +62,8 @@ def run(
 
     console, again = Console(quiet=not peers.leader), flags(config_dir, trust)
     if existing is not None and not dry_run:
-        steps = converter(checked.run, len(dataset.splits["train"]))[0].steps
-        waits = checked.run.early_stopping.patience
+        lengths = converter(checked.run, len(dataset.splits["train"]))[0]
+        waits, steps = checked.run.early_stopping.patience, lengths.steps
         if peers.shared("finished", partial(_finished, existing, steps, waits, console, again, as_json=as_json)):
             return
         _note_new_length(existing, checked, console)

@@ -75,6 +75,9 @@ def result(found: Mapping[str, Any], *, as_json: bool, again: str = "") -> None:
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
+    if found.get("rests"):
+        rests(found, again)
+        return
     lines = [(split, scores(found[split])) for split in ("validation", "test") if found.get(split)]
     if found.get("best"):
         best = dict(found["best"])
@@ -101,6 +104,15 @@ def result(found: Mapping[str, Any], *, as_json: bool, again: str = "") -> None:
     for name, text in lines:
         wrapped = textwrap.wrap(text, 68) if name in ("time", "speed") else [text]  # paths and commands stay whole
         sys.stdout.write(f"{name:<10}  " + f"\n{'':12}".join(wrapped) + "\n")
+
+
+def rests(found: Mapping[str, Any], again: str = "") -> None:
+    """What a run says that rests before its last step."""
+    at, where = found["rests"], shlex.quote(found["run_dir"])
+    if found.get("validation"):
+        sys.stdout.write(f"{'validation':<10}  {scores(found['validation'])}\n")
+    sys.stdout.write(f"{'rests':<10}  at step {at['step']:,} of {at['of']:,} (stop_at); everything is saved\n")
+    sys.stdout.write(f"{'next':<10}  bigtrain fit run_dir={where} stop_at=null{again}\n")
 
 
 def _time(seconds: float, parts: Mapping[str, float]) -> str:

@@ -158,6 +158,7 @@ class RunConfig:
         distributed: the processes, where nothing else says how many there are.
         seed: fixes initialisation, data order and every random number of training.
         steps: how long to train.
+        stop_at: rest there, scored and saved; without it the same command goes on as if it had never stopped.
         batch_size: examples an optimizer step, over all devices.
         accumulate: microbatches an optimizer step is computed in; memory falls, the gradient is the same
             (but for what layers draw or measure on each microbatch: dropout, batch norm).
@@ -201,6 +202,7 @@ class RunConfig:
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     seed: NonNegativeInt = 0
     steps: Steps = 2000
+    stop_at: Steps | None = None
     batch_size: PositiveInt = 64
     accumulate: PositiveInt = 1
     eval_batch_size: PositiveInt | Literal["auto"] = "auto"

@@ -33,9 +33,10 @@ from bigtrain.config.errors import InputError, RunError, nearest
 from bigtrain.parallel import distributed
 
 EXTENDABLE = (
-    "steps", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers", "steps_per_dispatch",
-    "profile", "profile_from", "profile_steps", "compilation_cache", "checkpoint", "early_stopping", "plan", "loggers",
-    "plugins", "mesh", "distributed", "on_nonfinite", "nonfinite_limit", "watchdog",
+    "steps", "stop_at", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers",
+    "steps_per_dispatch", "profile", "profile_from", "profile_steps", "compilation_cache", "checkpoint",
+    "early_stopping", "plan", "loggers", "plugins", "mesh", "distributed", "on_nonfinite", "nonfinite_limit",
+    "watchdog",
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 

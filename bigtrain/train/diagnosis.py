@@ -6,6 +6,7 @@ operation, so that the output of each module can be looked at, then the gradient
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from bigtrain.train.state import TrainState
 _PARTS = {
     "params": "the parameter", "rest": "the statistic", "opt_state": "the optimizer's state", "ema": "the average of",
 }  # fmt: skip
+
+
+_PATCHING = threading.Lock()  # a sweep trains in several threads, and classes are everybody's
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def _noting(model: nnx.Module) -> Generator[list[str]]:
 
         return wrapped
 
-    with ExitStack() as restoring:
+    with _PATCHING, ExitStack() as restoring:
         calls = {kind: kind.__call__ for kind in kinds}
         for kind in kinds:
             if "__call__" in vars(kind):

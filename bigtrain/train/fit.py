@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.build import build
 from bigtrain.config.check import Checked
-from bigtrain.config.errors import RunError
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.parallel import distributed
@@ -30,19 +27,20 @@ from bigtrain.tasks.task import Generative
 from bigtrain.tracking.logger import Logger, Tolerant
 from bigtrain.train import hooks, interrupt
 from bigtrain.train.check_finite import CheckFinite
-from bigtrain.train.corpus import Writer, installed, writes
+from bigtrain.train.corpus import writes
 from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
+from bigtrain.train.finish import finish, times, writer
 from bigtrain.train.finite import Diverged
 from bigtrain.train.loop import train
-from bigtrain.train.pace import AgreedPace, Pace, pace_of
+from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
-from bigtrain.train.recover import Recovery, Rollback, left_out, moved_on
+from bigtrain.train.recover import Recovery, Rollback, moved_on
 from bigtrain.train.rescue import Rescue
+from bigtrain.train.rest import Rest
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.skips import Skips, TooManySkips
-from bigtrain.train.speed import speed, times
 from bigtrain.train.state import TrainState
 
 if TYPE_CHECKING:  # it arrives as an object: training names no tracker
@@ -72,12 +70,32 @@ class Beside:
     clock: Clock
     requested: interrupt.Requests
     check: CheckFinite
+    curves: bool = True
 
 
 def fit(
-    ready: Prepared, checked: Checked, trusted: Trust, directory: RunDirectory, console: Console, clock: Clock
+    ready: Prepared,
+    checked: Checked,
+    trusted: Trust,
+    directory: RunDirectory,
+    console: Console,
+    clock: Clock,
+    *,
+    listener: interrupt.Requests | None = None,
+    curves: bool = True,
 ) -> dict[str, Any]:
-    """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is."""
+    """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is.
+
+    Args:
+        ready: the compiled run.
+        checked: its config.
+        trusted: whose code it may build.
+        directory: where everything goes.
+        console: shows the progress.
+        clock: charges the time.
+        listener: asks the run to end; by default, a signal to this process does.
+        curves: whether to draw curves.png.
+    """
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
     numbers = ready.program.numbers(ready.values)
@@ -87,20 +105,21 @@ def fit(
     begun, check = start.step, CheckFinite(ready.lengths.steps)
     directory.write("environment.json", json.dumps(environment.describe(), indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
-    recovery = Recovery(
-        ready, checkpoints, numbers, directory, lambda: begin(ready, checkpoints, numbers).state, console.say
-    )
+    again = partial(begin, ready, checkpoints, numbers)
+    recovery = Recovery(ready, checkpoints, numbers, directory, lambda: again().state, console.say)
     with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
-        with interrupt.requests(begun) as requested:
-            beside = Beside(checked, trusted, directory, console, clock, requested, check)
+        with nullcontext(listener) if listener is not None else interrupt.requests(begun) as requested:
+            beside = Beside(checked, trusted, directory, console, clock, requested, check, curves)
             for turn in itertools.count():
                 try:
-                    state = attempt(ready, start, numbers, checkpoints, beside, pace_of(ready, turn))
+                    state = attempt(ready, start, numbers, checkpoints, beside, paced(ready, turn))
                     break
                 except (Diverged, TooManySkips) as failure:
                     failed = failure.with_traceback(None)  # its frames hold the state that broke
                 rollbacks = recovery.answer(failed, check.good, start.rollbacks)
-                start = dataclasses.replace(begin(ready, checkpoints, numbers), rollbacks=rollbacks)
+                start = dataclasses.replace(again(), rollbacks=rollbacks)
+        if (rests := resting(ready, checkpoints, int(state.step))) is not None:
+            return {"run_dir": str(directory.path), **rests, **times(clock)}
         result = finish(ready, state, numbers, checkpoints, directory, clock, begun)
     for note in result.get("notes", ()):
         console.say(f"note: {note}", style="yellow")
@@ -117,35 +136,63 @@ def attempt(
         TooManySkips: when too many steps in a row were left out.
     """
     console, clock, directory, lengths = beside.console, beside.clock, beside.directory, ready.lengths
-    peers, placement = distributed.current(), moved_on(ready.placement, start.rollbacks)
     beside.check.begin(start.step)
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
-        loggers = open_loggers(beside.checked, beside.trusted, directory, start.step, closing, console.say)
+        loggers = open_loggers(beside, start.step, closing)
         closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
         history = History(read_lines(directory.path / "metrics.jsonl"))
         parts, rescue = assemble(ready, start, numbers, checkpoints, [*loggers, console, history], beside)
-        if lengths.profile:
-            span = (lengths.profile, start.step, lengths.steps)
-            tracing = Profile.of(*span, directory.path / "profile", clock, console.say, traces=peers.leader)
-            if tracing is not None:
-                parts.append(tracing)
-                closing.callback(tracing.close)
+        parts += traced(ready, start.step, directory, console, clock, closing)
         console.begin(start.step, lengths.steps)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
         ended = decided and (directory.result() or {}).get("steps") != start.step
-        position = {"start": start.step, "steps": start.step if ended else lengths.steps}
+        rested = start.step >= lengths.stop  # and is told to rest where it does already
+        position = {"start": start.step, "steps": start.step if ended or rested else lengths.steps}
         with clock.part("step"), rescue.on_failure():
-            state = train(
-                ready.program, beside.requested.gated(placement), parts, start.state, numbers, pace=pace, clock=clock,
-                **position,
-            )  # fmt: skip
+            feeds = beside.requested.gated(moved_on(ready.placement, start.rollbacks))
+            state = train(ready.program, feeds, parts, start.state, numbers, pace=pace, clock=clock, **position)
         with clock.part("logging"):
             closing.close()
-            if peers.leader:
+            if distributed.current().leader and beside.curves:
                 with not_fatal("curves.png", console.say):
                     pictures.curves(directory.path / "curves.png", history.lines)
     return state
+
+
+def paced(ready: Prepared, turn: int) -> Pace | AgreedPace:
+    """How long the dispatches of a run are; after it has gone back, processes agree on that anew: `turn` counts."""
+    on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
+    own = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
+    peers = distributed.current()
+    if peers.count == 1 or own.fixed:
+        return own
+    # threads that plan ahead have asked more often in one process than in another when the last attempt ended
+    return AgreedPace(own, lambda name, *given: peers.shared(f"{name}/{turn}", *given))
+
+
+def resting(ready: Prepared, checkpoints: Checkpoints, step: int) -> dict[str, Any] | None:
+    """What a run reports that rests at this step; None where it has ended, at its last step or by early stopping."""
+    if step != ready.lengths.stop or step == ready.lengths.steps:
+        return None
+    meta = checkpoints.meta(step)
+    if has_ended(meta.get("early_stopping") or {}, ready.run.early_stopping):
+        return None
+    return {"steps": step, "rests": {"step": step, "of": ready.lengths.steps}, "validation": meta["scores"]}
+
+
+def traced(
+    ready: Prepared, step: int, directory: RunDirectory, console: Console, clock: Clock, closing: ExitStack
+) -> list[hooks.Hook]:
+    """The hook that records a trace of some steps, where one is asked for; it is closed with `closing`."""
+    if not ready.lengths.profile:
+        return []
+    span, traces = (ready.lengths.profile, step, ready.lengths.steps), distributed.current().leader
+    tracing = Profile.of(*span, directory.path / "profile", clock, console.say, traces=traces)
+    if tracing is None:
+        return []
+    closing.callback(tracing.close)
+    return [tracing]
 
 
 def resumable(checkpoints: Checkpoints) -> str:
@@ -161,9 +208,7 @@ def saved(checkpoints: Checkpoints, clock: Clock) -> None:
         checkpoints.close()
 
 
-def open_loggers(
-    checked: Checked, trusted: Trust, directory: RunDirectory, step: int, closing: ExitStack, say: Callable[..., None]
-) -> list[Logger]:
+def open_loggers(beside: Beside, step: int, closing: ExitStack) -> list[Logger]:
     """The run's loggers, each closed with `closing`; one that continues a run is told from which step.
 
     Of several processes, process 0 has them all.
@@ -171,9 +216,9 @@ def open_loggers(
     loggers: list[Logger] = []
     if not distributed.current().leader:
         return loggers
-    for name, node in checked.loggers.items():
-        made = build(node, trusted, directory=directory.path, resumed=step or None)
-        loggers.append(Tolerant(made, name, partial(say, style="yellow")))
+    for name, node in beside.checked.loggers.items():
+        made = build(node, beside.trusted, directory=beside.directory.path, resumed=step or None)
+        loggers.append(Tolerant(made, name, partial(beside.console.say, style="yellow")))
         closing.callback(loggers[-1].close)
     return loggers
 
@@ -193,26 +238,28 @@ def assemble(
     ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, loggers: Sequence[Logger], beside: Beside
 ) -> tuple[list[hooks.Hook], Rescue]:
     """The hooks of a run, in the order they act, and the one of them that saves what can be saved in a failure."""
-    lengths, run, console = ready.lengths, ready.run, beside.console
+    lengths, run, say = ready.lengths, ready.run, beside.console.say
     log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, beside.clock)
     log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
     log.window.skips = Skips.of(run.nonfinite_limit, start.skips, counts=ready.program.definition.refuses)
     scores: dict[int, dict[str, float]] = {}
     parts: list[hooks.Hook] = [] if run.on_nonfinite == "skip" else [beside.check]
-    parts += [hooks.Progress(lengths.steps, console.advance), log]
+    parts += [hooks.Progress(lengths.steps, beside.console.advance), log]
     save = hooks.Save(lengths.save_every, checkpoints, scores, log, dict(start.waiting), start.rollbacks)
-    rescue = Rescue(lengths.steps, save.save, console.say)
-    validation = ready.dataset.splits.get("validation")
+    rescue = Rescue(lengths.steps, save.save, say)
+    validation, scorer = ready.dataset.splits.get("validation"), None
     if validation is not None:
         scorer = Scorer(ready.program, ready.batching, validation, numbers)
         parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
         monitored = (run.early_stopping, run.checkpoint.monitor, checkpoints.mode)
         parts.append(EarlyStopping(lengths.eval_every, *monitored, scores, save.save, save.waiting))
-    show = shown(ready, beside.directory, console)
+    show = shown(ready, beside.directory, beside.console)
     if show is not None:
-        parts.append(hooks.Show(lengths.eval_every, show, log, console.say))
+        parts.append(hooks.Show(lengths.eval_every, show, log, say))
     if run.checkpoint.best:
         parts.append(hooks.SaveBest(lengths.eval_every, save))
+    if lengths.stop < lengths.steps:
+        parts.append(Rest(lengths.stop, scorer, scores, save.save, log.settle))
     return [*parts, save, rescue, hooks.Interrupt(lengths.steps, beside.requested, save.save)], rescue
 
 
@@ -229,64 +276,3 @@ def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowTex
     drawing = Drawing(made, ready.program.recipe, task, fields, ready.run.seed, whole)
     folder = directory.path / "samples"
     return ShowText(drawing, folder, console.say) if spec.vocabulary else ShowImages(drawing, ready.dataset, folder)
-
-
-def writer(ready: Prepared, size: int) -> Writer:
-    """What the run's model writes, in batches of `size`, or as many more as the devices share evenly."""
-    ways = ready.rules.ways("batch")
-    size = -(-size // ways) * ways
-    return Writer(ready.program.definition, ready.program.recipe, ready.values, ready.rules, size)
-
-
-def finish(
-    ready: Prepared,
-    state: TrainState,
-    numbers: Any,
-    checkpoints: Checkpoints,
-    directory: RunDirectory,
-    clock: Clock,
-    begun: int,
-) -> dict[str, Any]:
-    """Scores the final state on every split but the training one, and writes result.json."""
-    with clock.part("evaluation"):
-        scores, notes = final_scores(ready, state, numbers)
-    best, step = checkpoints.best(), int(state.step)
-    stopped = None
-    if step < ready.lengths.steps:
-        waited = checkpoints.meta(step)["early_stopping"]["evaluations"]
-        stopped = {"step": step, "of": ready.lengths.steps, "evaluations": waited}
-    notes += left_out(checkpoints.meta(step))
-    result = {
-        "run_dir": str(directory.path),
-        "steps": step,
-        "stopped_early": stopped,
-        **scores,
-        "best": {"step": best.step, ready.run.checkpoint.monitor: best.score} if best else None,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "compile_seconds": round(ready.compile_seconds, 3),
-        "speed": speed(ready, clock, step - begun),
-        **times(clock),
-        **({"notes": notes} if notes else {}),
-    }
-    try:
-        directory.write("result.json", json.dumps(result, indent=1))
-    except OSError as error:
-        hint = "the last step is saved: make room, and type the same command again"
-        raise RunError(f"{directory.path / 'result.json'}: {error.strerror or error}\n  {hint}") from error
-    return result
-
-
-def final_scores(ready: Prepared, state: TrainState, numbers: Any) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """The means of every split but the training one, those of written texts among them, and what to say of them."""
-    scores = {
-        split: Scorer(ready.program, ready.batching, source, numbers)(state)
-        for split, source in ready.dataset.splits.items()
-        if split != "train"
-    }
-    notes: list[str] = []
-    if writes(ready.program.definition.make_task(ready.values)):
-        written = writer(ready, ready.batching.batch_size)
-        for split, means in scores.items():
-            found, notes = installed(written.scores(state, ready.dataset.splits[split]))
-            means |= found
-    return scores, notes

@@ -10,8 +10,6 @@ import jax
 
 from bigtrain.data.ahead import unwanted
 from bigtrain.data.placement import Dispatch
-from bigtrain.parallel import distributed
-from bigtrain.train.prepare import Prepared
 
 OFTEN = 16  # of the first dispatches every fourth is agreed on, later those whose number is a power of two
 TARGET_SECONDS = 0.1  # a dispatch costs Python about 0.5 ms; ten dispatches a second keep its share under 1%
@@ -89,13 +87,3 @@ class Pace:
             wanted = max(wanted, min(LONG_STEPS, int(LONG_SECONDS / seconds)))
         longer = wanted if seconds > CLEAR_SECONDS else 2 * self.steps
         self.steps = min(self.capacity, wanted, longer)
-
-
-def pace_of(ready: Prepared, turn: int) -> Pace | AgreedPace:
-    """How the run is cut into dispatches; after it has gone back, processes agree on that anew: `turn` counts."""
-    peers, on_cpu = distributed.current(), ready.rules.mesh.devices.flat[0].platform == "cpu"
-    pace = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
-    if peers.count == 1 or pace.fixed:
-        return pace
-    # threads that plan ahead have asked more often in one process than in another when the last attempt ended
-    return AgreedPace(pace, lambda name, *given: peers.shared(f"{name}/{turn}", *given))
