@@ -36,6 +36,8 @@ class CheckFinite(Periodic):
     def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
         """Reads the answer for the dispatch before, and asks for this one's."""
         self.confirm()
+        if not isinstance(state, TrainState):  # a slot of a sweep's program, which would have to be copied: its losses
+            return  # are looked at with each log line, and its state whenever it is saved
         self._pending = (dispatch.step + dispatch.number, is_finite(state.as_dict()))
 
     def __call__(self, step: int, state: TrainState) -> None:

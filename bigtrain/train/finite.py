@@ -20,7 +20,7 @@ class Diverged(RunError):
     """A number is not finite any more after `step` steps; it may have been so for some steps."""
 
     def __init__(self, step: int, what: str = "the training state") -> None:
-        super().__init__(f"training diverged: {what} of step {step} is not finite; checkpoints from before are intact")
+        super().__init__(f"{what} of step {step:,} is not finite")
         self.step, self.what = step, what
 
 

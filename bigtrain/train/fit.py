@@ -83,6 +83,7 @@ def fit(
     *,
     listener: interrupt.Requests | None = None,
     curves: bool = True,
+    explains: bool = True,
 ) -> dict[str, Any]:
     """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is.
 
@@ -95,6 +96,7 @@ def fit(
         clock: charges the time.
         listener: asks the run to end; by default, a signal to this process does.
         curves: whether to draw curves.png.
+        explains: whether to find out which step it was, and what of it, when a number is not finite.
     """
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
@@ -106,7 +108,7 @@ def fit(
     directory.write("environment.json", json.dumps(environment.describe(), indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     again = partial(begin, ready, checkpoints, numbers)
-    recovery = Recovery(ready, checkpoints, numbers, directory, lambda: again().state, console.say)
+    recovery = Recovery(ready, checkpoints, numbers, directory, lambda: again().state, console.say, explains=explains)
     with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
         with nullcontext(listener) if listener is not None else interrupt.requests(begun) as requested:
             beside = Beside(checked, trusted, directory, console, clock, requested, check, curves)

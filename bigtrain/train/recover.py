@@ -68,14 +68,16 @@ class Recovery:
         directory: the run directory.
         restored: makes the state of the newest checkpoint, anew at each call.
         say: tells people.
+        explains: whether the message says what broke first; to find that out takes as long as the steps since the
+            newest checkpoint.
     """
 
     def __init__(
         self, ready: Prepared, checkpoints: Checkpoints, numbers: Any, directory: RunDirectory,
-        restored: Callable[[], TrainState], say: Callable[..., None],
+        restored: Callable[[], TrainState], say: Callable[..., None], *, explains: bool = True,
     ) -> None:  # fmt: skip
         self.ready, self.checkpoints, self.numbers = ready, checkpoints, numbers
-        self.directory, self.restored, self.say = directory, restored, say
+        self.directory, self.restored, self.say, self.explains = directory, restored, say, explains
 
     def answer(self, failure: Diverged | TooManySkips, good: int, rollbacks: Sequence[Rollback]) -> list[Rollback]:
         """Where the run has gone back, this time included.
@@ -89,6 +91,8 @@ class Recovery:
             RunError: when the run ends: with the step, what of it broke first, its batch, and what to try.
         """
         run = self.ready.run
+        if not self.explains and run.on_nonfinite != "rollback":
+            raise RunError(f"training diverged: {failure}; {self._kept()}") from failure
         try:
             broken = self._broken(failure, good, rollbacks)
             if run.on_nonfinite != "rollback" or broken.replay is None or len(rollbacks) >= run.nonfinite_limit:
@@ -119,9 +123,8 @@ class Recovery:
 
     def _ended(self, broken: Broken, rollbacks: Sequence[Rollback]) -> RunError:
         """The error that ends the run."""
-        steps, run = self.checkpoints.steps(), self.ready.run
-        kept = f"checkpoints up to step {steps[-1]:,} are intact" if steps else "no checkpoint had been saved yet"
-        lines = [f"training diverged: {broken.what}; {kept}"]
+        run = self.ready.run
+        lines = [f"training diverged: {broken.what}; {self._kept()}"]
         finding = self._diagnosed(broken)
         report: dict[str, Any] = {"step": broken.step, "what": broken.what}
         if broken.replay is not None:
@@ -144,9 +147,14 @@ class Recovery:
             self.directory.write("diverged.json", json.dumps(report, indent=1))
         return RunError("\n".join(lines))
 
+    def _kept(self) -> str:
+        """What is left of the run."""
+        steps = self.checkpoints.steps()
+        return f"checkpoints up to step {steps[-1]:,} are intact" if steps else "no checkpoint had been saved yet"
+
     def _diagnosed(self, broken: Broken) -> Finding | None:
         """What broke first in the step; None where that can't be found out."""
-        if broken.replay is None:
+        if broken.replay is None or not self.explains:
             return None
         try:
             return diagnosed(self.ready.program, *broken.replay.before(broken.step), self.numbers)

@@ -124,7 +124,7 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
     log = hooks.Log(1, [], 1, 1.0, Clock())
     save = hooks.Save(1, Checkpoints(tmp_path), {}, log)
     state = TrainState(jnp.int32(1), {"w": jnp.ones(2)}, {"mean": jnp.array([1.0, jnp.inf])}, {}, {})
-    with pytest.raises(RunError, match="diverged"):
+    with pytest.raises(RunError, match="the training state of step 1 is not finite"):
         save.save(1, state)
     assert not list(tmp_path.iterdir())
 
