@@ -79,7 +79,7 @@ def _answered() -> int:
         return _unexpected(error) if error.errno not in _OF_THE_MACHINE else _failed(error)
     except Exception as error:
         _explained(error)
-        return _out_of_memory() if _is_out_of_memory(error) else _unexpected(error)
+        return _out_of_memory() if is_out_of_memory(error) else _unexpected(error)
 
 
 def _explained(error: Exception) -> None:
@@ -119,8 +119,8 @@ def _failed(error: OSError) -> int:
     return 1
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """JAX has no class of its own for it; the host's is `MemoryError`."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: JAX has no class of its own for it; the host's is `MemoryError`."""
     told = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
     return isinstance(error, MemoryError) or (
         told and any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory"))

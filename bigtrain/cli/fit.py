@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigtrain.cli import is_out_of_memory
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
-from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.config.errors import ConfigError, InputError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
@@ -132,10 +133,15 @@ def _compiled(prepare: Any, checked: Checked, trusted: Trust, dataset: Any, type
     """The compiled run; the compiler of some accelerators refuses what doesn't fit."""
     try:
         ready: Prepared = prepare(checked, trusted, dataset)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         from bigtrain.plan.check import explained
 
-        refused = explained(error, typed)
+        refused: Exception | None = explained(error, typed)
+        if refused is None and is_out_of_memory(error):
+            from bigtrain.plan.exhausted import while_compiling
+            from bigtrain.train.prepare import definition
+
+            refused = while_compiling(definition(checked, trusted, dataset).recipe()[1].params)
         if refused is None:
             raise
         raise refused from error
@@ -257,6 +263,12 @@ def _train(
     except Interrupted as stopped:
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
         console.say(f"  bigtrain fit run_dir={directory.path}{again}")
-        raise SystemExit(128 + stopped.signal_number) from None
+        raise SystemExit(code_of(stopped.signal_number)) from None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        from bigtrain.plan.exhausted import while_running
+
+        raise while_running(ready) from error
     if distributed.current().leader:
         report.result(result, as_json=as_json, again=again)

@@ -10,6 +10,8 @@ samples/          what a generative model made
 curves.png        learning curves
 profile/          traces of some steps
 result.json       the final scores; exists exactly when the run is finished
+diverged.json     the step that broke the run, its examples, and what of it was not finite first
+stacks.txt        what every thread was doing when the watchdog ended the run
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from bigtrain.parallel import distributed
 EXTENDABLE = (
     "steps", "stop_at", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers",
     "steps_per_dispatch", "profile", "profile_from", "profile_steps", "compilation_cache", "checkpoint",
-    "early_stopping", "plan", "loggers", "plugins", "mesh", "distributed",
+    "early_stopping", "plan", "loggers", "plugins", "mesh", "distributed", "on_nonfinite", "nonfinite_limit",
+    "watchdog",
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 

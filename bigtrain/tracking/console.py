@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -29,8 +29,11 @@ class Console:
         self._range, self._begun, self._last_line = (0, 0), 0.0, 0.0
 
     def say(self, text: str = "", style: str = "") -> None:
-        """One line."""
-        self.rich.print(Text(harmless(hidden(text)), style=style))
+        """One line; a terminal that is gone ends no run."""
+        try:
+            self.rich.print(Text(harmless(hidden(text)), style=style))
+        except OSError:
+            self.rich.quiet, self.live = True, False
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Named facts, aligned."""
@@ -58,7 +61,7 @@ class Console:
 
     def advance(self, step: int) -> None:
         """The run has come to `step`."""
-        if self._bar is not None:
+        if self._bar is not None and self.live:
             self._bar.update(self._task, completed=step, status=f"{step:,}/{self._range[1]:,} {self._status(step)}")
         elif time.monotonic() - self._last_line > LINE_SECONDS and self._latest:
             self._line(step)
@@ -77,7 +80,8 @@ class Console:
     def close(self) -> None:
         """Takes the bar away."""
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()
             self._bar = None
 
     def _line(self, step: int) -> None:

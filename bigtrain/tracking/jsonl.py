@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bigtrain.run.history import read_lines
+from bigtrain.tracking.append import Appended
 
 
 class JSONL:
@@ -26,7 +27,7 @@ class JSONL:
         with open(partial, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in kept)
         os.replace(partial, path)
-        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in close()
+        self._file = Appended(path)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """One line; see `Logger`."""
