@@ -61,15 +61,8 @@ def read(
     return Stored(directory, checked, trusted, spec, checkpoint)
 
 
-def steps(directory: RunDirectory) -> list[int]:
-    """Steps with a complete checkpoint, ascending: as `Checkpoints.steps`, which needs JAX."""
-    folder = directory.checkpoints
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdecimal() and (folder / f"{name}.json").is_file())
-
-
 def _check_checkpoint(directory: RunDirectory, wanted: str) -> None:
-    found = steps(directory)
+    found = directory.saved()
     if not found:
         raise InputError(
             f"{directory.path} has no checkpoint yet\n  train it first: bigtrain fit run_dir={directory.path}"

@@ -204,11 +204,10 @@ def _claimed(path: Path) -> Path:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The complete checkpoints in a folder of them, ascending; `bigtrain.checkpoint` says what makes one."""
+    """The steps of the committed checkpoints in a folder of them, ascending; see `bigtrain.checkpoint`."""
     if not folder.is_dir():
         return []
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()]
-    return sorted(int(name) for name in names if (folder / f"{name}.json").is_file())
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and entry.is_dir())
 
 
 def _unwritable(path: Path, reason: str) -> InputError:
