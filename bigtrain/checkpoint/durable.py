@@ -31,7 +31,7 @@ def write_durably(path: Path, text: str) -> None:
 def move(source: Path, target: Path) -> None:
     """Gives a folder its final name: one rename, on the disk when this returns."""
     sync(source)
-    os.rename(source, target)
+    os.replace(source, target)
     sync(target.parent)
 
 
@@ -39,7 +39,7 @@ def remove(folder: Path) -> None:
     """Takes a folder away: one rename first, so that a kill leaves no half of it under its name."""
     trash = folder.with_name(f"{TRASH}{folder.name}")
     shutil.rmtree(trash, ignore_errors=True)
-    os.rename(folder, trash)
+    os.replace(folder, trash)
     sync(folder.parent)
     shutil.rmtree(trash, ignore_errors=True)
 
@@ -60,7 +60,7 @@ def set_aside(folder: Path) -> None:
     """Renames a damaged checkpoint, so that none is found there."""
     target = folder.with_name(f"{folder.name}{DAMAGED}")
     shutil.rmtree(target, ignore_errors=True)
-    os.rename(folder, target)
+    os.replace(folder, target)
     sync(folder.parent)
 
 

@@ -2,8 +2,8 @@
 
 Each checkpoint is a folder `checkpoints/<step>/`: `arrays/` (Orbax's), `meta.json` (what belongs to them and is no
 array), and `manifest.json`, which is written last and has the SHA-256 of every file. All of it is made in
-`<step>.partial/` and is on the disk before that gets its name; what is deleted loses its name first. So a folder that is
-named by a step is complete, at any moment, and one whose files don't match its manifest was damaged later.
+`<step>.partial/` and is on the disk before that gets its name; what is deleted loses its name first. So a folder
+that is named by a step is complete, at any moment, and one whose files don't match its manifest was damaged later.
 
 Of several processes, each writes the parts of arrays that it holds, and process 0 commits once all have. What is on the
 disk is looked up by process 0 and told to the others: a disk that hosts share may show a new file to one before it
@@ -15,8 +15,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +25,10 @@ import jax.numpy as jnp
 
 from bigtrain.checkpoint import durable, leaves, manifest
 from bigtrain.checkpoint.background import Background
+from bigtrain.checkpoint.failing import reported
 from bigtrain.checkpoint.kept import kept
 from bigtrain.checkpoint.manifest import Damaged
-from bigtrain.config.errors import InputError, RunError
+from bigtrain.config.errors import InputError
 from bigtrain.config.schema import CheckpointConfig
 from bigtrain.parallel import distributed
 from bigtrain.run.directory import saved_steps
@@ -61,7 +62,12 @@ class Checkpoints:
         keep_every: int | None = None,
         beside: Sequence[Path] = (),
     ) -> None:
-        self.directory, self.cfg, self.keep_every, self.beside = directory, cfg or CheckpointConfig(), keep_every, beside
+        self.directory, self.cfg, self.keep_every, self.beside = (
+            directory,
+            cfg or CheckpointConfig(),
+            keep_every,
+            beside,
+        )
         self._saver: Any = None
         self._saving: int | None = None  # the last step that was given to be saved
         self._background = Background()
@@ -133,13 +139,13 @@ class Checkpoints:
             state: a dict of pytrees of arrays; free to be reused as soon as this returns.
             meta: what belongs to it and is no array, as JSON.
         """
-        with _reported(self.directory):
+        with reported(self.directory):
             if step == self._saving:
                 return  # it is on its way, or there
             self.wait()
             if step in self.steps():
                 return  # never written again: until the second write ends, there would be none
-            meta = {"step": step, **meta}
+            meta = json.loads(json.dumps({"step": step, **meta}))  # as it is now: training goes on
             if distributed.current().count == 1:
                 copied = leaves.on_host(dict(state))
                 self._background.begin(lambda: self._write(step, copied, meta))
@@ -156,7 +162,7 @@ class Checkpoints:
         self._background.begin(lambda: self._write_together(step, state, meta))
 
     def _write(self, step: int, state: dict[str, Any], meta: Mapping[str, Any]) -> None:
-        """The whole save of a process by itself; what a failed one has written is taken away."""
+        """The whole save of a process by itself."""
         try:
             self._make_room(step)
             self._orbax().save((self._partial(step) / ARRAYS).absolute(), state)
@@ -164,7 +170,7 @@ class Checkpoints:
             self._orbax().wait_until_finished()
             self._commit(step, leaves.completed(described, state, self._partial(step) / ARRAYS), meta)
         except BaseException:
-            durable.discard(self._partial(step))
+            self._give_up(step)
             raise
 
     def _write_together(self, step: int, state: dict[str, Any], meta: Mapping[str, Any]) -> None:
@@ -177,8 +183,14 @@ class Checkpoints:
                 self._commit(step, leaves.completed(described, state, self._partial(step) / ARRAYS), meta)
         except BaseException:
             if leader:
-                durable.discard(self._partial(step))
+                self._give_up(step)
             raise
+
+    def _give_up(self, step: int) -> None:
+        """Takes away what a failed save has written, once nothing more is written."""
+        with suppress(Exception):  # the first error is the one that counts
+            self._orbax().wait_until_finished()
+        durable.discard(self._partial(step))
 
     def _make_room(self, step: int) -> None:
         """The folder that a save is made in, in place of what killed ones have left."""
@@ -199,7 +211,7 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits until the last save is committed."""
-        with _reported(self.directory):
+        with reported(self.directory):
             try:
                 self._background.wait()
             except BaseException:
@@ -277,16 +289,3 @@ class Checkpoints:
 
     def _partial(self, step: int) -> Path:
         return self.path(step).with_name(f"{step:09d}{durable.PARTIAL}")
-
-
-@contextmanager
-def _reported(directory: Path) -> Generator[None]:
-    """A failing disk as one message."""
-    try:
-        yield
-    except RunError:
-        raise
-    except Exception as error:  # Orbax wraps the operating system's error in several of its own kinds
-        text = " ".join(str(error).split())
-        reason = "the disk is full" if "No space left" in text or "ENOSPC" in text else text[:300]
-        raise RunError(f"{directory}: could not save: {reason}; earlier checkpoints are intact") from error

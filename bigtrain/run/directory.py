@@ -6,6 +6,8 @@ spec.json         the data's shapes, classes and vocabulary: enough to use the m
 environment.json  versions, devices, commit
 metrics.jsonl     …and what the other loggers write
 checkpoints/      training states
+.lock             held by the process that trains the run
+receipt.json      what `bigtrain verify` found
 samples/          what a generative model made
 curves.png        learning curves
 profile/          traces of some steps
@@ -37,7 +39,7 @@ EXTENDABLE = (
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
-_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
+_BEGUN = (".lock", "overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
 """All that is in a folder whose run was killed before its config was written, or that `bigtrain launch` has made."""
 
 SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
@@ -59,12 +61,17 @@ class RunDirectory:
             overrides: what was typed.
             numbered: take the next free name (`…-2`) if the folder is there: two runs may start in the same second.
         """
-        run = cls(cls.claimed(path, numbered=numbered))
+        return cls(cls.claimed(path, numbered=numbered)).begun(config_yaml, overrides)
+
+    def begun(self, config_yaml: str, overrides: Sequence[str]) -> RunDirectory:
+        """The same folder, as a run; refused where another has become one there in the meantime."""
+        if self.exists(self.path):
+            raise InputError(f"run_dir: {str(self.path)!r} holds a run that has just been started by another process")
         try:
-            run.keep(config_yaml, overrides)
+            self.keep(config_yaml, overrides)
         except OSError as error:
-            raise _unwritable(path, error.strerror or str(error)) from error
-        return run
+            raise _unwritable(self.path, error.strerror or str(error)) from error
+        return self
 
     @classmethod
     def claimed(cls, path: Path, *, numbered: bool) -> Path:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.checkpoint import Checkpoints
@@ -19,6 +18,7 @@ from bigtrain.run import environment, pictures
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 from bigtrain.run.history import History, read_lines
+from bigtrain.run.lock import held
 from bigtrain.tasks.task import Generative
 from bigtrain.tracking.logger import Logger
 from bigtrain.train import hooks, interrupt
@@ -30,22 +30,14 @@ from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
+from bigtrain.train.provenance import provenance
 from bigtrain.train.rest import Rest, resting
+from bigtrain.train.resume import Start, begin
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
-from bigtrain.train.state import TrainState
+from bigtrain.train.when import When
 
 if TYPE_CHECKING:  # it arrives as an object: training names no tracker
     from bigtrain.tracking.console import Console
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run begins: a state, its step, and the log window that was in flight."""
-
-    state: TrainState
-    step: int
-    window: dict[str, list[float]]
-    waiting: dict[str, Any]  # what early stopping has counted
 
 
 def fit(
@@ -70,23 +62,43 @@ def fit(
         clock: charges the time.
         listener: asks the run to end; by default, a signal to this process does.
         curves: whether to draw curves.png.
+
+    Raises:
+        InputError: when another trainer has the directory, or nothing in it can be gone on from.
     """
+    with held(directory.path):
+        return _fit(ready, checked, trusted, directory, console, clock, listener, curves)
+
+
+def _fit(
+    ready: Prepared,
+    checked: Checked,
+    trusted: Trust,
+    directory: RunDirectory,
+    console: Console,
+    clock: Clock,
+    listener: interrupt.Requests | None,
+    curves: bool,
+) -> dict[str, Any]:
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
     numbers = ready.program.numbers(ready.values)
-    checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
+    lines, found = directory.path / "metrics.jsonl", environment.describe()
+    every = ready.lengths.keep_every
+    checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint, keep_every=every, beside=[lines])
     peers.remember(lambda: resumable(checkpoints))
-    start = begin(ready, checkpoints, numbers)
-    directory.write("environment.json", json.dumps(environment.describe(), indent=1))
+    start = begin(ready, checkpoints, numbers, console.say)
+    directory.write("environment.json", json.dumps(found, indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
+    made = provenance(ready, directory.config(), found, start.data)
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
         requested = listener or closing.enter_context(interrupt.requests(start.step))
         loggers = open_loggers(checked, trusted, directory, start.step, closing)
         closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
-        history = History(read_lines(directory.path / "metrics.jsonl"))
+        history = History(read_lines(lines))
         watching = [*loggers, console, history]
-        parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock)
+        parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock, made)
         parts += traced(ready, start.step, directory, console, clock, closing)
         console.begin(start.step, ready.lengths.steps)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
@@ -95,8 +107,8 @@ def fit(
         position = {"start": start.step, "steps": start.step if ended or rested else ready.lengths.steps}
         with clock.part("step"):
             state = train(
-                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=paced(ready), clock=clock,
-                **position,
+                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=paced(ready),
+                clock=clock, **position,
             )  # fmt: skip
         with clock.part("logging"):
             closing.close()
@@ -167,16 +179,6 @@ def open_loggers(
     return loggers
 
 
-def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:
-    """The newest checkpoint, or a fresh state."""
-    steps = checkpoints.steps()
-    if not steps:
-        return Start(ready.program.init(numbers), 0, {}, {})
-    meta = checkpoints.meta(steps[-1])
-    fields = checkpoints.restore(steps[-1], ready.program.abstract.as_dict())
-    return Start(TrainState(**fields), steps[-1], meta.get("window") or {}, meta.get("early_stopping") or {})
-
-
 def assemble(
     ready: Prepared,
     start: Start,
@@ -187,6 +189,7 @@ def assemble(
     directory: RunDirectory,
     requested: interrupt.Requests,
     clock: Clock,
+    made: Mapping[str, Any],
 ) -> list[hooks.Hook]:
     """The hooks of a run, in the order they act."""
     lengths, run = ready.lengths, ready.run
@@ -194,7 +197,8 @@ def assemble(
     log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
     scores: dict[int, dict[str, float]] = {}
     parts: list[hooks.Hook] = [hooks.Progress(lengths.steps, console.advance), log]
-    save = hooks.Save(lengths.save_every, checkpoints, scores, log, dict(start.waiting))
+    when = When(lengths.save_every, lengths.keep_every, run.checkpoint.minutes, lengths.log_every, lengths.steps)
+    save = hooks.Save(when, checkpoints, scores, log, dict(start.waiting), {"data": start.data, "made": dict(made)})
     validation, scorer = ready.dataset.splits.get("validation"), None
     if validation is not None:
         scorer = Scorer(ready.program, ready.batching, validation, numbers)
