@@ -138,6 +138,20 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    run: Run,
+    checkpoint: Annotated[str, typer.Option(metavar="STEP", help="Where to begin, if not at the last but one.")] = "",
+    steps: Annotated[int, typer.Option(min=0, help="How many to train again; 0 is up to the next checkpoint.")] = 0,
+    json: Json = False,
+    trust: Trust = None,
+) -> int:
+    """Train a part of a run again and compare the state with the recorded one, bit for bit; prints a receipt."""
+    from bigtrain.cli.verify import run as verify_run
+
+    return verify_run(run, checkpoint=checkpoint or None, steps=steps or None, as_json=json, trust=trust or [])
+
+
+@app.command()
 def predict(
     run: Run,
     input: Annotated[Path, typer.Option("--input", help="What to predict for: .npy .npz .csv .txt .png")],

@@ -24,6 +24,7 @@ OPTIONS = {
     ),
     "plan": ("--search", "--json", "--config-dir", "--trust", "--help"),
     "evaluate": ("--split", "--checkpoint", "--json", "--trust", "--help"),
+    "verify": ("--checkpoint", "--steps", "--json", "--trust", "--help"),
     "predict": ("--input", "--output", "--checkpoint", "--json", "--trust", "--help"),
     "sample": (
         "--number", "--output", "--seed", "--length", "--temperature", "--top-k", "--top-p", "--prompt",
@@ -42,7 +43,7 @@ _VALUES = {
     "--method": ("bytes-bpe", "bpe", "unigram", "wordpiece"),
     "--search": KEYS,
 }
-_RUN_VERBS = ("evaluate", "predict", "sample")
+_RUN_VERBS = ("evaluate", "verify", "predict", "sample")
 
 _SCRIPTS = {
     "bash": """_bigtrain_complete() {

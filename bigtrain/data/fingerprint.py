@@ -140,8 +140,10 @@ class _Seen:
         file = _file_of(array)
         if id(array) not in self.known:
             base, layout = array, (array.dtype.str, array.shape)
-            if file is None and isinstance(array.base, np.ndarray) and array.base.nbytes < array.nbytes:
-                base, layout = array.base, (*layout, array.strides)  # windows that overlap
+            under = _under(array)
+            if file is None and under is not None and under.nbytes < array.nbytes:  # windows that overlap
+                start = array.__array_interface__["data"][0] - under.__array_interface__["data"][0]
+                base, layout = under, (*layout, array.strides, start)
             content = b"".join(_blocks(array) if file is not None else _sums(base))
             self.known[id(array)] = (array, hashlib.sha256(repr(layout).encode() + content).digest())
         self.parts.append(self.known[id(array)][1])
@@ -172,6 +174,14 @@ def _file_of(array: np.ndarray) -> str | None:
             return os.fspath(owner.filename)
         owner = getattr(owner, "base", None)
     return None
+
+
+def _under(array: np.ndarray) -> np.ndarray | None:
+    """The array that another is a view of."""
+    owner: Any = array.base
+    while owner is not None and not isinstance(owner, np.ndarray):
+        owner = getattr(owner, "base", None)
+    return owner
 
 
 def _sums(array: np.ndarray) -> Iterator[bytes]:

@@ -53,7 +53,7 @@ def read(
         values["data"] = {name: value for name, value in values["data"].items() if name != "url"}
     for text in overrides:
         _apply(values, text)
-    _check_expanded(values)
+    check_expanded(values)
     trusted = Trust.of(trust)
     checked = check(values, trusted)
     spec = spec_from_json(directory.read("spec.json"), directory.path / "spec.json")
@@ -71,7 +71,7 @@ def _check_checkpoint(directory: RunDirectory, wanted: str) -> None:
         raise ConfigError("--checkpoint", f"there is no {wanted!r}", allowed=["last", "best", *map(str, found)])
 
 
-def _check_expanded(values: Mapping[str, Any]) -> None:
+def check_expanded(values: Mapping[str, Any]) -> None:
     """Refuses interpolations: a run directory may come from a stranger, and they read the environment."""
     for path, value in _strings(values):
         if "${" in value and not path.startswith("run_dir"):
