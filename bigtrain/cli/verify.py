@@ -38,7 +38,8 @@ def run(path: Path, *, checkpoint: str | None, steps: int | None, as_json: bool,
     made = _made(meta, checkpoints, part)
     checked = trained_with(directory, trusted, made["steps"])
     if part.end > made["steps"]:
-        raise ConfigError("--steps", f"the run ends at step {made['steps']}", allowed=f"at most {made['steps']}")
+        most = made["steps"] - part.begin
+        raise ConfigError("--steps", f"the run ends at step {made['steps']}", allowed=f"at most {most}")
     ready = prepare(checked, trusted, load_data(checked, trusted))
     try:
         found = receipt(ready, directory, checkpoints, part, meta)

@@ -177,11 +177,12 @@ def _file_of(array: np.ndarray) -> str | None:
 
 
 def _under(array: np.ndarray) -> np.ndarray | None:
-    """The array that another is a view of."""
-    owner: Any = array.base
-    while owner is not None and not isinstance(owner, np.ndarray):
+    """The array whose memory another is a view of."""
+    owner, found = array.base, None
+    while owner is not None:
+        found = owner if isinstance(owner, np.ndarray) else found
         owner = getattr(owner, "base", None)
-    return owner
+    return found
 
 
 def _sums(array: np.ndarray) -> Iterator[bytes]:

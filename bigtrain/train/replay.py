@@ -40,7 +40,7 @@ def segment(saved: Sequence[int], begin: int | None, steps: int | None) -> Segme
         return Segment(begin, begin + steps, begin + steps in saved)
     later = [step for step in saved if step > begin]
     if not later:
-        hint = f"begin at an earlier one, or replay some steps twice: --steps {max(1, begin // 10)}"
+        hint = f"begin at an earlier one: {', '.join(map(str, starts[:-1]))}"
         raise ConfigError("--checkpoint", f"no checkpoint is later than step {begin}", hint=hint)
     return Segment(begin, later[0], True)
 

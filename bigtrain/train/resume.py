@@ -70,7 +70,7 @@ def check_data(
 
 def _fall_back(checkpoints: Checkpoints, damaged: dict[int, str], step: int, say: Callable[..., None]) -> None:
     for bad, problem in damaged.items():
-        say(f"warning: the checkpoint of step {bad:,} is damaged: {problem}", style="yellow")
+        say(f"warning: checkpoint of step {bad:,}: {problem}", style="yellow")
         checkpoints.set_aside(bad)
     if damaged:
         say(f"going on from step {step:,}, the newest that is intact", style="yellow")
