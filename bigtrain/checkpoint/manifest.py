@@ -1,6 +1,7 @@
 """The manifest of a checkpoint: SHA-256 and size of every file, written last, checked before anything is used.
 
-It is canonical JSON: a file that differs from what its own content would be written as is damaged, be it in a space.
+It is canonical JSON with a hash of its own: a manifest that is not what its files would be written as is damaged, be it
+in a space.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ def _hash(path: Path) -> str:
 
 
 def _text(step: int, files: dict[str, Any]) -> str:
-    return json.dumps({"version": VERSION, "step": step, "files": files}, indent=1, sort_keys=True) + "\n"
+    facts: dict[str, Any] = {"version": VERSION, "step": step, "files": files}
+    own = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**facts, "sha256": own}, indent=1, sort_keys=True) + "\n"
 
 
 def _first(error: Exception) -> str:
