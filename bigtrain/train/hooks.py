@@ -232,7 +232,8 @@ class SaveBest(Periodic):
 def is_finite(tree: Any) -> jax.Array:
     """Whether every real number in a tree of arrays is finite."""
     real = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in real]))
+    # the largest one of each: NaN passes through, and XLA makes it in 0.6 of the time of a conjunction (LOG.md)
+    return jnp.all(jnp.array([jnp.max(jnp.abs(leaf), initial=0) < jnp.inf for leaf in real]))
 
 
 @dataclass
