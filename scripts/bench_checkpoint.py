@@ -3,8 +3,8 @@
     python scripts/bench_checkpoint.py [--megabytes 500] [--saves 5]
 
 The state is one of random numbers, as `Save` gets it: the check that it is finite, the copy on the host, and the start
-of a thread are what training waits for. While the rest is written, the state is computed anew in the same memory, so both
-want the processor. `cpu` is the time that the main thread and XLA's were at work: on a busy machine waiting for the
+of a thread are what training waits for. While the rest is written, the state is computed anew in the same memory, so
+both want the processor. `cpu_ms` is how long the process was at work meanwhile: on a busy machine the wait for the
 processor is the larger part. Prints one JSON object.
 """
 

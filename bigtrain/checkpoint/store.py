@@ -194,7 +194,7 @@ class Checkpoints:
 
     def _make_room(self, step: int) -> None:
         """The folder that a save is made in, in place of what killed ones have left."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(exist_ok=True)  # in the run's folder, which is not made anew where it has vanished
         durable.clear(self.directory)
         self._partial(step).mkdir()
 
