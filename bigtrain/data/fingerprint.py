@@ -118,11 +118,11 @@ class _Seen:
         if id(value) in self._inside or not hasattr(value, "__dict__"):
             return
         self._inside.add(id(value))
-        held = vars(value)
-        if isinstance(held.get("root"), Path) and isinstance(held.get("paths"), tuple):
-            paths = held["paths"]
-            self._files([held["root"] / paths[at] for at in _spread(len(paths), LISTED)])
-        self._all(item for name, item in held.items() if not name.startswith("_"))
+        held = {name: item for name, item in vars(value).items() if not name.startswith("_")}
+        paths = held["paths"] if isinstance(held.get("root"), Path) else held.pop("files", ())
+        root = held.get("root", Path())
+        self._files([root / paths[at] for at in _spread(len(paths), LISTED)])
+        self._all(held.values())
 
     def _all(self, items: Iterable[Any]) -> None:
         for item in items:
@@ -131,8 +131,6 @@ class _Seen:
     def _table(self, items: Sequence[Any]) -> None:
         if not items or not all(isinstance(item, str) for item in items):
             self._all(items)
-        elif Path(items[0]).is_absolute():
-            self._files([Path(item) for item in items])
         else:
             self.parts.append(hashlib.sha256("\0".join(items).encode(errors="replace")).digest())
 
