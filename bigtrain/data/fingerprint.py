@@ -119,7 +119,7 @@ class _Seen:
             return
         self._inside.add(id(value))
         held = {name: item for name, item in vars(value).items() if not name.startswith("_")}
-        paths = held["paths"] if isinstance(held.get("root"), Path) else held.pop("files", ())
+        paths = held.get("paths", ()) if isinstance(held.get("root"), Path) else held.pop("files", ())
         root = held.get("root", Path())
         self._files([root / paths[at] for at in _spread(len(paths), LISTED)])
         self._all(held.values())

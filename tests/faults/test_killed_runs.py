@@ -94,7 +94,7 @@ def lived(run: Path, life: Life, number: int | None, random: np.random.Generator
         if code == 0:
             break
         killed += 1
-        assert code in (-signal.SIGKILL, 1), run.with_suffix(".log").read_text()[-2000:]
+        assert code in (-signal.SIGKILL, 128 + signal.SIGKILL, 1), run.with_suffix(".log").read_text()[-2000:]
         if saved(run):
             steps.add(saved(run)[-1])
     return killed, steps
