@@ -25,6 +25,7 @@ RUN = (
     "steps=60", "batch_size=16", "log_every=2", "eval_every=7", "checkpoint.every=3", "logger=jsonl", "ema=0.9",
     "clip_norm=1.0", "plan.check=off",
 )  # fmt: skip
+KILLS = 13  # of a run in the long tests: a few come before it has made another checkpoint
 PATIENCE = 240.0  # seconds that a life may take to make a checkpoint
 Life = Callable[[Path, bool], int]
 """Starts the run, kills it some time after it has made a checkpoint (or earlier, if told so); the exit code."""
@@ -86,10 +87,10 @@ def launched(overrides: tuple[str, ...], random: np.random.Generator) -> Life:
     return life
 
 
-def lived(run: Path, life: Life, number: int | None, random: np.random.Generator) -> tuple[int, set[int]]:
+def lived(run: Path, life: Life, number: int, random: np.random.Generator) -> tuple[int, set[int]]:
     """Kills a run `number` times, or until it is done; how often it was killed, and the steps that it went on from."""
     killed, steps = 0, set()
-    while number is None or killed < number:
+    while killed < number:
         code = life(run, killed > 0 and random.random() < 0.15)
         if code == 0:
             break
@@ -113,7 +114,7 @@ def _to_its_end(parent: Zygote, overrides: tuple[str, ...], run: Path) -> None:
     assert parent.end() == 0, run.with_suffix(".log").read_text()
 
 
-def family(name: str, folder: Path, number: int | None) -> tuple[int, set[int]]:
+def family(name: str, folder: Path, number: int) -> tuple[int, set[int]]:
     overrides, random = (*FAMILIES[name], *RUN), np.random.default_rng(0)
     with zygote(environment()) as parent:
         _to_its_end(parent, overrides, folder / "whole")
@@ -132,22 +133,25 @@ def test_a_run_that_is_killed_twice(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_each_family_is_killed_until_it_is_done(name: str, tmp_path: Path) -> None:
-    killed, steps = family(name, tmp_path, None)
+def test_each_family_is_killed_again_and_again(name: str, tmp_path: Path) -> None:
+    killed, steps = family(name, tmp_path, KILLS)
     assert len(steps) >= 10, f"it went on from {sorted(steps)}"
     counted(f"SIGKILL over a whole run: {name}", kills=killed, resume_steps=len(steps), states_that_differ=0)
+
+
+def _together_to_the_end(overrides: tuple[str, ...], run: Path) -> None:
+    whole = command("launch", "-n", "2", "fit", *overrides, f"run_dir={run}")
+    done = subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_two_processes_of_which_one_is_killed(tmp_path: Path) -> None:
     overrides, random = (*FAMILIES["mlp"], *RUN, "mesh=fsdp"), np.random.default_rng(0)
-    whole = subprocess.run(
-        command("launch", "-n", "2", "fit", *overrides, f"run_dir={tmp_path / 'whole'}"),
-        env=environment(), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert whole.returncode == 0, whole.stderr
-    killed, steps = lived(tmp_path / "killed", launched(overrides, random), None, random)
+    _together_to_the_end(overrides, tmp_path / "whole")
+    killed, steps = lived(tmp_path / "killed", launched(overrides, random), KILLS, random)
     assert len(steps) >= 10
+    _together_to_the_end(overrides, tmp_path / "killed")
     same(tmp_path / "killed", tmp_path / "whole", 60)
     counted("SIGKILL of one of two processes", kills=killed, resume_steps=len(steps), states_that_differ=0)
