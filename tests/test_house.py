@@ -93,9 +93,12 @@ def test_config_touches_no_jax() -> None:
     assert _importers("jax", "flax", "optax", "orbax", "numpy", under=".config.") == []
 
 
-def test_one_module_knows_hydra() -> None:
+def test_three_modules_know_hydra() -> None:
+    """One composes; one hands a sweep to its engine; one reads the grammar of sweeps."""
     assert [name for name in _importers("hydra", "omegaconf") if "hydra_plugins" not in name] == [
-        "bigtrain.config.compose"
+        "bigtrain.config.compose",
+        "bigtrain.config.multirun",
+        "bigtrain.config.sweeps",
     ]
 
 
@@ -109,8 +112,8 @@ def test_one_module_imports_by_name() -> None:
 
 
 def test_the_cli_loads_typer_alone() -> None:
-    """At the top of the two files that `--help` needs; the verbs' own modules are loaded when they are called."""
-    for path in (PACKAGE / "cli" / "__init__.py", PACKAGE / "cli" / "app.py"):
+    """At the top of the four files that `--help` needs; the verbs' own modules are loaded when they are called."""
+    for path in (PACKAGE / "cli" / name for name in ("__init__.py", "app.py", "data_verbs.py", "runs_verbs.py")):
         tops = [node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
         names = {(node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name for node in tops}
         assert names <= {
@@ -124,6 +127,9 @@ def test_the_cli_loads_typer_alone() -> None:
             "typing",
             "typer",
             "bigtrain",
+            "bigtrain.cli.data_verbs",
+            "bigtrain.cli.runs_verbs",
+            "typer.core",
         }
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,8 +33,12 @@ from bigtrain.config.errors import InputError
 from bigtrain.config.schema import CheckpointConfig
 from bigtrain.parallel import distributed
 from bigtrain.run.directory import saved_steps
+from bigtrain.run.monitor import mode_of
 
 ARRAYS, META = "arrays", "meta.json"
+
+_ORBAX = threading.Lock()
+"""Saves of several runs in one process come one by one: Orbax would take each other's signals for their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +122,7 @@ class Checkpoints:
     @property
     def mode(self) -> Literal["min", "max"]:
         """Whether a smaller or a larger score is better."""
-        if self.cfg.mode != "auto":
-            return self.cfg.mode
-        return "max" if self.cfg.monitor in ("accuracy", "elbo", "iwae", "exact_match") else "min"
+        return mode_of(self.cfg.monitor, self.cfg.mode)
 
     def improves(self, scores: dict[str, float] | None) -> bool:
         """Whether these validation scores beat every checkpoint's."""
@@ -165,9 +168,10 @@ class Checkpoints:
         """The whole save of a process by itself."""
         try:
             self._make_room(step)
-            self._orbax().save((self._partial(step) / ARRAYS).absolute(), state)
-            described = leaves.describe(state)  # while Orbax writes
-            self._orbax().wait_until_finished()
+            with _ORBAX:
+                self._orbax().save((self._partial(step) / ARRAYS).absolute(), state)
+                described = leaves.describe(state)  # while Orbax writes
+                self._orbax().wait_until_finished()
             self._commit(step, leaves.completed(described, state, self._partial(step) / ARRAYS), meta)
         except BaseException:
             self._give_up(step)
@@ -249,7 +253,8 @@ class Checkpoints:
             lines = "".join(f"\n  {line}" for line in differing)
             raise InputError(f"{self.path(step)}: can't be restored: it holds another state than this run's{lines}")
         try:
-            found: dict[str, Any] = self._orbax().restore((self.path(step) / ARRAYS).absolute(), dict(abstract))
+            with _ORBAX:
+                found: dict[str, Any] = self._orbax().restore((self.path(step) / ARRAYS).absolute(), dict(abstract))
         except Exception as error:  # Orbax raises many kinds; the files are what was saved
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"{self.path(step)}: can't be restored: {first[:300]}") from error

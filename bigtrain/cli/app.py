@@ -8,6 +8,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 import bigtrain
+from bigtrain.cli.data_verbs import data
+from bigtrain.cli.runs_verbs import runs
 
 app = typer.Typer(
     help="Train JAX models from one YAML config, on a laptop's CPU or a pod of accelerators.",
@@ -18,13 +20,8 @@ app = typer.Typer(
     epilog="Start with: bigtrain fit · then: bigtrain fit model=vae · every key: bigtrain configs",
 )
 
-data = typer.Typer(
-    help="Look at a data set, or prepare one.",
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 app.add_typer(data, name="data")
+app.add_typer(runs, name="runs")
 
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045  Typer reads this at run time
@@ -64,15 +61,23 @@ def fit(
     overrides: Overrides = None,
     cfg: Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compile and print the summary; train nothing.")] = False,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Sweep: KEY=VALUE,VALUE or KEY=interval(LOW,HIGH) with sweep=NAME.")
+    ] = False,
     json: Json = False,
     config_dir: ConfigDir = None,
     trust: Trust = None,
 ) -> None:
-    """Train a model; the same command again continues an interrupted run."""
-    from bigtrain.cli.fit import run
+    """Train a model, or many (-m); the same command again continues an interrupted run."""
+    from bigtrain.cli import fit as single
+    from bigtrain.cli import sweep
 
     options: dict[str, Any] = {"cfg": cfg, "dry_run": dry_run, "as_json": json, "config_dir": config_dir}
-    run(overrides or [], **options, trust=trust or [], clock=context.obj)
+    options["trust"] = trust or []
+    if multirun or sweep.asked_for(overrides or []):
+        sweep.run(overrides or [], **options)
+    else:
+        single.run(overrides or [], **options, clock=context.obj)
 
 
 @app.command()
@@ -218,59 +223,6 @@ def sample(
 
     wish = Wish(number, seed, length, temperature, top_k, top_p, prompt or (), prompt_file)
     sample_run(run, wish, output, checkpoint=checkpoint, as_json=json, trust=trust or [])
-
-
-@data.callback()
-def data_group(context: typer.Context) -> None:
-    """Prints the help where no verb was typed."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@data.command()
-def inspect(
-    name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(metavar="NAME", help="A data set: digits, text, npz, …; see: bigtrain configs data"),
-    ] = None,
-    overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="KEY=VALUE", help="Its fields: data.path=my.npz"),
-    ] = None,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", metavar="PNG", help="Where to draw examples; inspect-NAME.png if not given."),
-    ] = None,
-    json: Json = False,
-    config_dir: ConfigDir = None,
-    trust: Trust = None,
-) -> None:
-    """Show what a data set holds: fields, splits, classes, examples, and leakage between splits."""
-    from bigtrain.cli.inspect import run
-
-    given = [*([name] if name else []), *(overrides or [])]
-    run(given, output, as_json=json, config_dir=config_dir, trust=trust or [])
-
-
-@data.command()
-def tokenize(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Text files, plain or .gz.")],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="The folder to write tokens to.")],
-    vocabulary: Annotated[int, typer.Option("--vocabulary", min=2, help="Tokens to learn.")] = 8000,
-    method: Annotated[
-        str, typer.Option("--method", metavar="METHOD", help="bytes-bpe, bpe, unigram or wordpiece.")
-    ] = "bytes-bpe",
-    tokenizer: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json to use instead of learning one."),
-    ] = None,
-    encoding: Annotated[str, typer.Option("--encoding", help="How the files are encoded.")] = "utf-8",
-    json: Json = False,
-) -> None:
-    """Turn text files into tokens on disk, with a vocabulary learnt from them, for training on large text."""
-    from bigtrain.cli.tokenize import run
-
-    run(files, output, vocabulary=vocabulary, method=method, tokenizer=tokenizer, encoding=encoding, as_json=json)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from bigtrain.plan.hardware import CHIPS
 from bigtrain.plan.searched import KEYS
 
 OPTIONS = {
-    "fit": ("--cfg", "--dry-run", "--json", "--config-dir", "--trust", "--help"),
+    "fit": ("--cfg", "--dry-run", "--multirun", "--json", "--config-dir", "--trust", "--help"),
     "launch": (
         "--processes", "--devices-per-process", "--logs", "--cfg", "--dry-run", "--json", "--config-dir", "--trust",
         "--help",
@@ -32,6 +32,9 @@ OPTIONS = {
     ),
     "data inspect": ("--output", "--json", "--config-dir", "--trust", "--help"),
     "data tokenize": ("--output", "--vocabulary", "--method", "--tokenizer", "--encoding", "--json", "--help"),
+    "runs list": ("--sort", "--metric", "--json", "--help"),
+    "runs compare": ("--json", "--help"),
+    "runs best": ("--metric", "--mode", "--json", "--help"),
     "configs": ("--json", "--config-dir", "--help"),
     "completion": ("--help",),
 }  # fmt: skip
@@ -42,8 +45,9 @@ _VALUES = {
     "--checkpoint": ("last", "best"),
     "--method": ("bytes-bpe", "bpe", "unigram", "wordpiece"),
     "--search": KEYS,
+    "--mode": ("auto", "min", "max"),
 }
-_RUN_VERBS = ("evaluate", "verify", "predict", "sample")
+_RUN_VERBS = ("evaluate", "verify", "predict", "sample", "runs list", "runs best")
 
 _SCRIPTS = {
     "bash": """_bigtrain_complete() {
@@ -106,7 +110,8 @@ def completions(words: Sequence[str]) -> list[str]:
     verb = before[0]
     if (under := [name.split()[1] for name in OPTIONS if name.startswith(f"{verb} ")]) != []:  # a group of verbs
         if len(before) == 1:
-            return _starting(word, [*under, "--help"])
+            found = _starting(word, [*under, "--help"])
+            return found if verb != "runs" or word.startswith("-") else [*found, *_paths(word, directories=True)]
         verb, before = f"{verb} {before[1]}", before[1:]
     if before[-1] in _VALUES:
         return _starting(word, _VALUES[before[-1]])
@@ -128,7 +133,8 @@ def completions(words: Sequence[str]) -> list[str]:
         return _config_names(word, before[1:])
     if verb == "completion":
         return _starting(word, _SCRIPTS)
-    return _paths(word, directories=True) if verb in _RUN_VERBS and len(before) == 1 else []
+    one = verb in _RUN_VERBS and len(before) == 1
+    return _paths(word, directories=True) if one or verb == "runs compare" else []
 
 
 def _overrides(word: str, before: Sequence[str]) -> list[str]:

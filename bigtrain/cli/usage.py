@@ -10,7 +10,8 @@ from bigtrain.config.errors import ConfigError, InputError, nearest
 _ALIASES = {
     "train": "fit", "run": "fit", "learn": "fit", "eval": "evaluate", "test": "evaluate", "score": "evaluate",
     "infer": "predict", "apply": "predict", "generate": "sample", "draw": "sample", "config": "configs",
-    "list": "configs", "help": "--help", "estimate": "plan", "cost": "plan", "memory": "plan",
+    "list": "configs", "help": "--help", "compare": "runs compare", "best": "runs best",
+    "estimate": "plan", "cost": "plan", "memory": "plan",
 }  # fmt: skip
 """What other programs call a verb."""
 

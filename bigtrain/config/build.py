@@ -47,6 +47,7 @@ PARTS: Mapping[str, Part] = {
         "a class with log(step, scalars) and close(), or a function -> Logger", ("Logger",), ("log", "close")
     ),
     "augment": Part("a class with apply(batch, key), or a function -> Augmentation", ("Augmentation",), ("apply",)),
+    "sweep": Part("a class with propose(trials), or a function -> Search", ("Search",), ("propose",)),
 }
 
 

@@ -20,6 +20,7 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
     "schedule": frozenset({"total_steps"}),
     "loggers": frozenset({"directory", "resumed"}),
     "augment": frozenset({"spec"}),
+    "sweep": frozenset({"space", "objectives", "numbers"}),
 }
 """Arguments that bigtrain fills in because they are known late; a callee asks for them by name."""
 
@@ -49,19 +50,19 @@ class Checked:
 def check(values: Mapping[str, Any], trusted: trust.Trust) -> Checked:
     """Checks a composed config; raises `ConfigError` for the first key or value that isn't allowed."""
     spine = signature.read(SPINE + "RunConfig")
-    converted: dict[str, Any] = {}
+    given_spine: dict[str, Any] = {}
     for name, value in values.items():
         if name not in spine.parameters:
             raise unknown_key(str(name), spine_paths(), "the run")
         if name in NESTED:
-            converted[name] = _nested(name, value)
+            given_spine[name] = _nested(name, value)
         elif name not in schema.COMPONENTS and name not in schema.TABLES:
-            converted[name] = _converted(name, spine.parameters[name], value)
-    _check_lengths(converted)
+            given_spine[name] = converted(name, spine.parameters[name], value)
+    _check_lengths(given_spine)
     nodes = {name: check_node(name, values.get(name), trusted) for name in schema.COMPONENTS}
     tables = {name: _table(name, group, values.get(name), trusted) for name, group in schema.TABLES.items()}
     given = {name: values[name] for name in schema.COMPONENTS} | {name: values.get(name) or {} for name in tables}
-    return Checked(schema.RunConfig(**converted, **given), nodes, **tables)
+    return Checked(schema.RunConfig(**given_spine, **given), nodes, **tables)
 
 
 def _table(name: str, group: str, value: Any, trusted: trust.Trust) -> dict[str, Node]:
@@ -101,7 +102,7 @@ def _nested(path: str, value: Any) -> Any:
     for name in value:
         if name not in callee.parameters:
             raise unknown_key(f"{path}.{name}", [f"{path}.{known}" for known in callee.parameters], path)
-    found = {name: _converted(f"{path}.{name}", callee.parameters[name], item) for name, item in value.items()}
+    found = {name: converted(f"{path}.{name}", callee.parameters[name], item) for name, item in value.items()}
     return getattr(schema, NESTED[path])(**found)
 
 
@@ -127,7 +128,7 @@ def check_node(path: str, value: Any, trusted: trust.Trust) -> Node:
         if not isinstance(name, str) or (name not in callee.parameters and not callee.open):
             raise unknown_field(path, str(name), callee, supplied)
         arguments[name] = (
-            _converted(f"{path}.{name}", callee.parameters[name], item) if name in callee.parameters else item
+            converted(f"{path}.{name}", callee.parameters[name], item) if name in callee.parameters else item
         )
     _check_required(path, callee, arguments, supplied)
     rate = arguments.get("learning_rate")
@@ -142,7 +143,8 @@ def _check_required(path: str, callee: signature.Callee, given: Collection[str],
             raise ConfigError(f"{path}.{name}", "is required", allowed=parameter.kind.text)
 
 
-def _converted(path: str, parameter: signature.Parameter, value: Any) -> Any:
+def converted(path: str, parameter: signature.Parameter, value: Any) -> Any:
+    """A value as what its parameter takes; the `ConfigError` of another has the nearest one that is allowed."""
     if value is None and parameter.default is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""From overrides to a composed config: the one module that knows Hydra.
+"""From overrides to a composed config: the one module that drives Hydra (`sweeps.py` reads its grammar alone).
 
 Hydra composes; it is driven through the engine that `GlobalHydra` holds, so that return values and exceptions come
 back to us and a mistake is answered in bigtrain's words.
@@ -6,6 +6,7 @@ back to us and a mistake is answered in bigtrain's words.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,30 +31,81 @@ class Composed:
 def compose(typed: Sequence[str], config_dir: str | Path | None = None) -> Composed:
     """Composes `run.yaml` with overrides; raises `ConfigError` for anything that isn't allowed."""
     dirs = groups.search_dirs(config_dir)
-    prepared = [_prepared(text, dirs) for text in typed]
-    with _engine(dirs) as engine:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-        from omegaconf import OmegaConf, open_dict
-        from omegaconf.errors import OmegaConfBaseException
+    with engine(dirs) as hydra_engine:
+        cfg, choices = _unresolved(hydra_engine, typed, dirs)
+        return _finished(cfg, choices, typed, dirs)
 
+
+def compose_each(
+    shared: Sequence[str], own: Sequence[Sequence[str]], config_dir: str | Path | None = None
+) -> Iterator[Composed]:
+    """Composes one config for each of `own`, on top of what they share; each is what `compose` makes of both together.
+
+    Where only values differ, Hydra composes once and the values are set as it would set them: 5 ms instead of 90.
+    """
+    dirs = groups.search_dirs(config_dir)
+    available = {"experiment": {}, **groups.groups(dirs)}
+    with engine(dirs) as hydra_engine:
+        base = None
+        for texts in own:
+            given = [parse(text) for text in texts]
+            plain = all(item is not None and item.key not in available and not item.deletes for item in given)
+            if not plain or any("${" in text for text in texts):
+                cfg, choices = _unresolved(hydra_engine, [*shared, *texts], dirs)
+            else:
+                base = base or _unresolved(hydra_engine, shared, dirs)
+                cfg, choices = _with_values(base[0], [_prepared(text, dirs) for text in texts], dirs), base[1]
+            yield _finished(cfg, choices, [*shared, *texts], dirs)
+
+
+def _unresolved(engine: Any, typed: Sequence[str], dirs: Sequence[Path]) -> tuple[Any, dict[str, Any]]:
+    """The config as Hydra composes it, and the choices of its groups."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import open_dict
+
+    overriding = [_prepared(text, dirs) for text in typed]
+    try:
+        cfg = engine.compose_config(config_name="run", overrides=overriding, run_mode=RunMode.RUN)
+    except Exception as error:
+        raise _translated(error, dirs) from error
+    HydraConfig.instance().set_config(cfg)
+    choices = {key: value for key, value in dict(cfg.hydra.runtime.choices).items() if not key.startswith("hydra/")}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
+
+
+def _with_values(base: Any, overriding: Sequence[str], dirs: Sequence[Path]) -> Any:
+    """A composed config with some values set, in the way that Hydra sets them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    cfg = copy.deepcopy(base)
+    for override in OverridesParser.create().parse_overrides(list(overriding)):
         try:
-            cfg = engine.compose_config(config_name="run", overrides=prepared, run_mode=RunMode.RUN)
-        except Exception as error:
+            forced = override.is_force_add()
+            OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=forced)
+        except OmegaConfBaseException as error:
             raise _translated(error, dirs) from error
-        HydraConfig.instance().set_config(cfg)
-        choices = {key: value for key, value in dict(cfg.hydra.runtime.choices).items() if not key.startswith("hydra/")}
-        with open_dict(cfg):
-            del cfg["hydra"]
-        try:
-            if cfg.run_dir is not None:
-                named = any(overrides.key_of(text) == "run_dir" for text in typed)
-                # as text: `${now:…}` is a fact of this start, not to be worked out again
-                cfg.run_dir = str(cfg.run_dir) if named else _one_folder(str(cfg.run_dir), choices.values())
-            written: Any = OmegaConf.to_container(cfg, resolve=False)
-            resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        except (OmegaConfBaseException, RecursionError) as error:
-            raise _translated(error, dirs) from error
+    return cfg
+
+
+def _finished(cfg: Any, choices: dict[str, Any], typed: Sequence[str], dirs: Sequence[Path]) -> Composed:
+    """A composed config with its run directory named, as written and resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        if cfg.run_dir is not None:
+            named = any(overrides.key_of(text) == "run_dir" for text in typed)
+            # as text: `${now:…}` is a fact of this start, not to be worked out again
+            cfg.run_dir = str(cfg.run_dir) if named else _one_folder(str(cfg.run_dir), choices.values())
+        written: Any = OmegaConf.to_container(cfg, resolve=False)
+        resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise _translated(error, dirs) from error
     _check_files(choices, dirs)
     for values in (resolved, written):
         values.pop("experiment", None)
@@ -76,21 +128,30 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _engine(dirs: Sequence[Path]) -> Iterator[Any]:
-    """Hydra's engine over the shipped configs, with the user's folder in front of them."""
+def engine(dirs: Sequence[Path]) -> Iterator[Any]:
+    """Hydra's engine over the shipped configs, with the user's folder in front of them.
+
+    There is one at a time; in the middle of a sweep, the sweep's own is set aside while a run is composed.
+    """
     import hydra
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
 
+    outer, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
     ConfigStore.instance().store("spine", schema.defaults())
     *users, builtin = dirs
-    with hydra.initialize_config_dir(config_dir=str(builtin), job_name="bigtrain", version_base="1.3"):
-        engine: Any = GlobalHydra.instance().hydra
-        path = engine.config_loader.get_search_path()
-        for folder in reversed(users):
-            path.prepend(provider="--config-dir", path=f"file://{folder}")
-        engine.config_loader = type(engine.config_loader)(path)
-        yield engine
+    try:
+        with hydra.initialize_config_dir(config_dir=str(builtin), job_name="bigtrain", version_base="1.3"):
+            found: Any = GlobalHydra.instance().hydra
+            path = found.config_loader.get_search_path()
+            for folder in reversed(users):
+                path.prepend(provider="--config-dir", path=f"file://{folder}")
+            found.config_loader = type(found.config_loader)(path)
+            yield found
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outer, config
 
 
 def parse(text: str) -> overrides.Override | None:
@@ -115,6 +176,12 @@ def quoted(key: str, value: str) -> str:
     if plain is not None and not plain.several and plain.value == value:
         return plain.text
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def prepared(typed: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
+    """Overrides, checked, in the form that Hydra takes."""
+    dirs = groups.search_dirs(config_dir)
+    return [_prepared(text, dirs) for text in typed]
 
 
 def _prepared(text: str, dirs: Sequence[Path]) -> str:

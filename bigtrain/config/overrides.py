@@ -64,7 +64,10 @@ def accepted(given: Override, available: Available) -> str:
     if given.several:
         wants_list = key in ("freeze", "plugins") or key not in spine_paths()
         hint = f"a list is '{key}=[{given.typed}]'" if wants_list and "(" not in given.typed else None
+        hint = f"{hint}; to try each of them, add -m" if hint else "to try each of them, add -m"
         raise ConfigError(key, f"{given.typed!r} is several values; a run takes one", hint=hint)
+    if key.split(".")[0] in ("sweep", "sweep_dir", "hydra/launcher"):
+        raise ConfigError(key, "belongs to a sweep", hint="bigtrain fit -m KEY=VALUE,VALUE … runs one")
     if key.split(".")[0] == "hydra":
         hint = "--config-dir DIR puts your own configs in front" if key == "hydra.searchpath" else "see run_dir, logger"
         raise ConfigError(key, "Hydra's own settings can't be changed", hint=hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bigtrain.sweep.trial import Proposal, Trial
 
@@ -12,7 +12,9 @@ class Search(Protocol):
     """Chooses configurations, in rounds.
 
     A search is one class in one file and one YAML in `configs/sweep/`. Its constructor takes its own fields and may ask
-    for `space` (`bigtrain.sweep.space.Space`) and `objectives` (a tuple of `bigtrain.sweep.trial.Objective`).
+    for `space` (`bigtrain.sweep.space.Space`), `objectives` (a tuple of `bigtrain.sweep.trial.Objective`) and `numbers`
+    (the keys that may change in the middle of a run). One that lets trials rest before their last step is a `GivesUp`
+    too, and one that knows how many trials there will be at most has that number as `trials`.
     """
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
@@ -26,3 +28,26 @@ class Search(Protocol):
             trials: all that was proposed in earlier rounds, in that order.
         """
         ...
+
+
+@runtime_checkable
+class GivesUp(Protocol):
+    """A search that trains some trials in part only."""
+
+    def given_up(self, trials: Sequence[Trial]) -> set[int]:
+        """The numbers of the trials that rest and won't go on: they are `pruned`.
+
+        Args:
+            trials: what `propose` was given last.
+        """
+        ...
+
+
+def left_behind(trials: Sequence[Trial], proposals: Sequence[Proposal]) -> set[int]:
+    """The numbers of the trials that rest before their last step and of which a round asks no more."""
+    going_on = {proposal.trial for proposal in proposals}
+    return {
+        trial.number
+        for trial in trials
+        if trial.state in ("done", "pruned") and trial.until < 1.0 and trial.number not in going_on
+    }

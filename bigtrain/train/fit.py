@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.build import build
 from bigtrain.config.check import Checked
-from bigtrain.config.schema import RunConfig
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.parallel import distributed
@@ -31,7 +30,7 @@ from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
 from bigtrain.train.provenance import provenance
-from bigtrain.train.rest import Rest, resting
+from bigtrain.train.rest import Rest
 from bigtrain.train.resume import Start, begin
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.when import When
@@ -105,18 +104,16 @@ def _fit(
         ended = decided and (directory.result() or {}).get("steps") != start.step
         rested = start.step >= ready.lengths.stop  # and is told to rest where it does already
         position = {"start": start.step, "steps": start.step if ended or rested else ready.lengths.steps}
+        position |= {"pace": paced(ready), "clock": clock}
         with clock.part("step"):
-            state = train(
-                ready.program, requested.gated(ready.placement), parts, start.state, numbers, pace=paced(ready),
-                clock=clock, **position,
-            )  # fmt: skip
+            feeds = requested.gated(ready.placement)
+            state = train(ready.program, feeds, parts, start.state, numbers, **position)
         with clock.part("logging"):
             closing.close()
             if peers.leader and curves:
                 pictures.curves(directory.path / "curves.png", history.lines)
-    if (step := int(state.step)) == ready.lengths.stop < ready.lengths.steps and not over(checkpoints, step, ready.run):
-        scores = checkpoints.meta(step)["scores"]
-        return resting(str(directory.path), step, ready.lengths.steps, scores) | times(clock)
+    if (rests := resting(ready, checkpoints, int(state.step))) is not None:
+        return {"run_dir": str(directory.path), **rests, **times(clock)}
     result = finish(ready, state, numbers, checkpoints, directory, clock, start.step)
     for note in result.get("notes", ()):
         console.say(f"note: {note}", style="yellow")
@@ -131,9 +128,14 @@ def paced(ready: Prepared) -> Pace | AgreedPace:
     return AgreedPace(own, peers.shared) if peers.count > 1 and not own.fixed else own
 
 
-def over(checkpoints: Checkpoints, step: int, run: RunConfig) -> bool:
-    """Whether the run that was saved at a step has been ended there by early stopping."""
-    return has_ended(checkpoints.meta(step).get("early_stopping") or {}, run.early_stopping)
+def resting(ready: Prepared, checkpoints: Checkpoints, step: int) -> dict[str, Any] | None:
+    """What a run reports that rests at this step; None where it has ended, at its last step or by early stopping."""
+    if step != ready.lengths.stop or step == ready.lengths.steps:
+        return None
+    meta = checkpoints.meta(step)
+    if has_ended(meta.get("early_stopping") or {}, ready.run.early_stopping):
+        return None
+    return {"steps": step, "rests": {"step": step, "of": ready.lengths.steps}, "validation": meta["scores"]}
 
 
 def traced(

@@ -11,7 +11,7 @@ from typing import Any
 from bigtrain.config import numbers as config_numbers
 from bigtrain.config.check import Checked, Node
 from bigtrain.config.duration import Duration
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, did_you_mean
 from bigtrain.config.schema import RunConfig
 from bigtrain.config.trust import Trust
 from bigtrain.data.placement import Feed, Resident, Streamed, choose
@@ -114,6 +114,13 @@ def numbers(
     checked: Checked, made: Definition, lengths: Lengths, to_steps: Callable[[Duration], int]
 ) -> dict[str, float]:
     """Every number that enters the program as an argument, by dotted path."""
+    return made.chain.traceable(given_numbers(checked, made.recipe()[0].fields, lengths, to_steps))
+
+
+def given_numbers(
+    checked: Checked, fields: tuple[str, ...], lengths: Lengths, to_steps: Callable[[Duration], int]
+) -> dict[str, float]:
+    """Every number of a run by dotted path, also what an optimizer takes as a constant; `fields` are the model's."""
     run = checked.run
     values: dict[str, float] = {"seed": run.seed, "total_steps": lengths.steps}
     if run.clip_norm is not None:
@@ -127,8 +134,7 @@ def numbers(
     if values.get("schedule.warmup", 0) > lengths.steps:
         problem = f"{values['schedule.warmup']:,.0f} steps are more than the run's {lengths.steps:,}"
         raise ConfigError("schedule.warmup", problem, hint="the learning rate would never be reached")
-    values |= model_numbers(checked.nodes["model"], made.recipe()[0].fields)
-    return made.chain.traceable(values)
+    return values | model_numbers(checked.nodes["model"], fields)
 
 
 def model_numbers(node: Node, fields: tuple[str, ...]) -> dict[str, float]:
@@ -233,10 +239,16 @@ def _check_monitor(run: RunConfig, task: Task, dataset: Dataset) -> None:
     if run.early_stopping.patience is not None and "validation" not in dataset.splits:
         hint = "hold some examples out: data.validation=0.1"
         raise ConfigError("early_stopping.patience", f"data {dataset.spec.name!r} has no validation split", hint=hint)
-    name, reported = run.checkpoint.monitor, getattr(task, "metrics", None)
-    metrics = ("loss", *(reported or ()))
+    check_metric("checkpoint.monitor", run.checkpoint.monitor, task)
+
+
+def check_metric(path: str, name: str, task: Task, *others: str) -> None:
+    """Refuses a metric that the task doesn't report; a task may keep the names of its metrics to itself."""
+    reported = getattr(task, "metrics", None)
+    metrics = ("loss", *(reported or ()), *others)
     if reported is not None and name not in metrics:
-        raise ConfigError("checkpoint.monitor", f"the task reports no {name!r}", allowed=metrics)
+        hint = did_you_mean(name, metrics)
+        raise ConfigError(path, f"the task reports no {name!r}", allowed=metrics, hint=hint)
 
 
 def _check_divides(run: RunConfig, rules: Rules) -> None:

@@ -180,10 +180,11 @@ class Program:
     def numbers(self, values: Mapping[str, float]) -> dict[str, jax.Array]:
         """The numbers on the devices: once for a run, not once a dispatch."""
         sharding = self.rules.sharding()
-        return {name: put(_number(name, value), sharding) for name, value in values.items()}
+        return {name: put(typed_number(name, value), sharding) for name, value in values.items()}
 
 
-def _number(name: str, value: float) -> np.generic:
+def typed_number(name: str, value: float) -> np.generic:
+    """A number in the type that the program takes it in."""
     return np.uint32(int(value) & 0xFFFF_FFFF) if name == "seed" else np.float32(value)
 
 
@@ -224,6 +225,5 @@ def lower_evaluation(
 def abstract_numbers(values: Mapping[str, float], rules: Rules) -> dict[str, jax.ShapeDtypeStruct]:
     """The numbers as shapes, whole on each device."""
     sharding = rules.sharding()
-    return {
-        name: jax.ShapeDtypeStruct((), _number(name, value).dtype, sharding=sharding) for name, value in values.items()
-    }
+    dtypes = {name: typed_number(name, value).dtype for name, value in values.items()}
+    return {name: jax.ShapeDtypeStruct((), dtype, sharding=sharding) for name, dtype in dtypes.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from bigtrain.train.hooks import Periodic
 from bigtrain.train.state import TrainState
@@ -43,8 +42,3 @@ class Rest(Periodic):
             self.scores[step] = self.score(state)
         self.save(step, state)
         return True
-
-
-def resting(run_dir: str, step: int, steps: int, scores: dict[str, float] | None) -> dict[str, Any]:
-    """What a run that rests reports instead of a result."""
-    return {"run_dir": run_dir, "steps": step, "rests": {"step": step, "of": steps}, "validation": scores}

@@ -77,7 +77,7 @@ def _filled(answer: str, line: str, folder: Path) -> str:
     lists["groups"], lists["here"] = list(available), [str(folder)]
     from bigtrain.cli.complete import OPTIONS
 
-    lists["verbs"] = [verb for verb in OPTIONS if " " not in verb] + ["data"]
+    lists["verbs"] = [verb for verb in OPTIONS if " " not in verb] + ["data", "runs"]
     lists["fit"] = [option for option in OPTIONS["fit"] if option != "--help"]
     return re.sub(r"<(\w+)>", lambda match: ", ".join(lists[match[1]]), answer)
 

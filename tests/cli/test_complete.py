@@ -37,6 +37,9 @@ from bigtrain.config.errors import ConfigError
         (["data", "inspect", "text", "data.level=b"], ["data.level=bytes"]),
         (["data", "inspect", "--js"], ["--json"]),
         (["data", "tokenize", "--method", "u"], ["unigram"]),
+        (["runs", "comp"], ["compare"]),
+        (["runs", "best", "--m"], ["--metric", "--mode"]),
+        (["runs", "best", "--mode", "m"], ["max", "min"]),
     ],
 )
 def test_offered(words: list[str], offered: list[str]) -> None:
@@ -48,6 +51,8 @@ def test_paths_are_completed_as_typed(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "rows.npz").touch()
     monkeypatch.chdir(tmp_path)
     assert complete.completions(["evaluate", "r"]) == ["runs/"]
+    assert complete.completions(["runs", "runs/o"]) == ["runs/one/"]
+    assert complete.completions(["runs", "compare", "runs/one", "r"]) == ["runs/"]
     assert complete.completions(["evaluate", "./runs/"]) == ["./runs/one/"]
     assert complete.completions(["fit", "data.path=r"]) == ["data.path=rows.npz", "data.path=runs/"]
     assert complete.completions(["fit", "run_dir=runs/o"]) == ["run_dir=runs/one/"]

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "numpy", "scipy", "matplotlib", "hydra", "omegaconf", "PIL")
 
 INTERFACE = {
-    "fit": ["--cfg", "--config-dir", "--dry-run", "--json", "--trust", "overrides"],
+    "fit": ["--cfg", "--config-dir", "--dry-run", "--json", "--multirun", "--trust", "-m", "overrides"],
     "launch": [
         "--cfg", "--config-dir", "--devices-per-process", "--dry-run", "--json", "--logs", "--processes", "--trust",
         "-n", "overrides", "verb",
@@ -36,6 +36,9 @@ INTERFACE = {
     "data tokenize": [
         "--encoding", "--json", "--method", "--output", "--tokenizer", "--vocabulary", "files",
     ],
+    "runs list": ["--json", "--metric", "--sort", "directory"],
+    "runs compare": ["--json", "paths"],
+    "runs best": ["--json", "--metric", "--mode", "directory"],
     "configs": ["--config-dir", "--json", "group", "name"],
     "completion": ["shell"],
 }  # fmt: skip
@@ -45,7 +48,9 @@ KEYS = (
     "seed", "steps", "batch_size", "run_dir", "eval_every", "log_every", "checkpoint.every", "checkpoint.keep",
     "checkpoint.keep_every", "checkpoint.minutes",
     "optimizer.learning_rate", "model.widths", "model.cell", "model.dropout", "data.dir", "data.path", "mesh.data",
-    "precision", "plan.check", "plan.price",
+    "precision", "plan.check", "plan.price", "sweep.trials", "sweep.parallel", "sweep.startup", "sweep.seed",
+    "sweep.population", "sweep.eta", "sweep.rungs", "sweep.brackets", "sweep.members", "sweep.rounds", "sweep.quantile",
+    "sweep.perturb", "sweep.resample",
 )  # fmt: skip
 
 

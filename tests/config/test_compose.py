@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bigtrain.config.compose import compose, parse, to_yaml
+from bigtrain.config.compose import compose, compose_each, parse, to_yaml
 from bigtrain.config.errors import ConfigError
 
 
@@ -103,3 +104,31 @@ def test_parse() -> None:
 def test_a_nested_choice_makes_no_nested_run_directory() -> None:
     assert Path(compose(["model=cnn/lenet5"]).resolved["run_dir"]).parent == Path("runs")
     assert compose(["model=cnn/lenet5", "run_dir=mine/cnn/lenet5"]).resolved["run_dir"] == "mine/cnn/lenet5"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        ["seed=3", "optimizer.learning_rate=1e-3"],
+        ["model.latent=4"],
+        ["optimizer=sgd", "seed=2"],
+        ["mesh.rules.batch=data", "ema=0.9"],
+        ["run_dir=y", "schedule.warmup=5%"],
+        ["freeze=[a,b]"],
+        ["checkpoint.monitor=elbo", "batch_size=7"],
+        ["model={latent: 7}"],
+        ["sed=3"],
+        ["mesh.data=[1"],
+    ],
+)
+def test_one_of_many_is_composed_as_if_alone(own: list[str]) -> None:
+    shared = ["steps=100", "model=vae", "run_dir=x"]
+
+    def tried(make: Callable[[], object]) -> object:
+        try:
+            return make()
+        except ConfigError as error:
+            return str(error)
+
+    alone = tried(lambda: compose([*shared, *own]))
+    assert tried(lambda: list(compose_each(shared, [["seed=1"], own]))[1]) == alone

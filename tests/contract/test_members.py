@@ -27,7 +27,9 @@ def _compile_quickly() -> Iterator[None]:
 
 
 GROUPS = groups.groups(groups.search_dirs())
-MEMBERS = [(group, name) for group, choices in GROUPS.items() for name in choices if group != "experiment"]
+MEMBERS = [
+    (group, name) for group, choices in GROUPS.items() for name in choices if group not in ("experiment", "sweep")
+]
 CLASSES = {  # a choice of each model's class: the smallest, by its name
     yaml.safe_load(path.read_text())["_target_"].rsplit(".", 1)[-1]: name
     for name, path in sorted(GROUPS["model"].items(), key=lambda item: len(item[0]), reverse=True)

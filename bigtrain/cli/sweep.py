@@ -1,0 +1,249 @@
+"""`bigtrain fit -m`: many runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigtrain.cli.fit import flags, understood
+from bigtrain.config.check import Checked
+from bigtrain.config.compose import to_yaml
+from bigtrain.config.errors import ConfigError
+from bigtrain.config.overrides import key_of
+from bigtrain.config.sweep_schema import SweepChoice, read
+from bigtrain.config.trust import Trust
+
+if TYPE_CHECKING:
+    from bigtrain.sweep.results import Sweep
+    from bigtrain.sweep.space import Space
+    from bigtrain.sweep.trial import Objective
+    from bigtrain.tracking.console import Console
+
+LAUNCHING = ("hydra/launcher", "hydra.launcher")
+TOLD_FAILURES = 3
+
+
+def asked_for(overrides: Sequence[str]) -> bool:
+    """Whether overrides ask for a sweep without `-m`."""
+    return any(key_of(text).split(".")[0] in ("sweep", "sweep_dir", "hydra/launcher") for text in overrides)
+
+
+def run(
+    overrides: Sequence[str],
+    *,
+    cfg: bool,
+    dry_run: bool,
+    as_json: bool,
+    config_dir: Path | None,
+    trust: Sequence[str],
+) -> None:
+    """Composes and checks every run of a sweep, trains them, and prints the best."""
+    from bigtrain.sweep.space import parse_space
+
+    config_dir = None if config_dir is None else config_dir.expanduser().resolve()  # jobs may run elsewhere
+    mine, launching, typed = _parted(overrides)
+    choice = read([text for text in mine if key_of(text) != "sweep_dir"], config_dir, Trust.of(trust))
+    kept = [f"{key}={value}" for key, value in choice.common.params.items() if key not in map(key_of, typed)]
+    space, base = parse_space([*kept, *typed], config_dir)
+    _check_own(space, base)
+    example = [f"{item.key}={item.choices[0] if item.choices else item.text(item.low)}" for item in space]
+    composed, checked, trusted = understood([*base, *example], config_dir, trust)
+    if cfg:
+        sys.stdout.write(to_yaml(composed.written))
+        return
+    folder = _folder(mine, composed.choices)
+    again = "bigtrain " + shlex.join(["fit", "-m", *overrides]) + flags(config_dir, trust)
+    if not any(key_of(text) == "sweep_dir" for text in mine):
+        again += f" sweep_dir={shlex.quote(str(folder))}"
+    wish = _Wish(choice, tuple(base), space, folder, again, config_dir, tuple(trust))
+    wish.conduct(checked, trusted, launching, dry_run=dry_run, as_json=as_json)
+
+
+class _Wish:
+    """What was typed, understood."""
+
+    def __init__(
+        self, choice: SweepChoice, base: tuple[str, ...], space: Space, folder: Path, again: str,
+        config_dir: Path | None, trust: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self.choice, self.base, self.space, self.folder, self.again = choice, base, space, folder, again
+        self.config_dir, self.trust = config_dir, trust
+
+    def conduct(
+        self, checked: Checked, trusted: Trust, launching: Sequence[str], *, dry_run: bool, as_json: bool
+    ) -> None:
+        """Checks the first round, and runs the sweep."""
+        from bigtrain.config import multirun
+        from bigtrain.config.build import build
+        from bigtrain.sweep.around import Around
+        from bigtrain.sweep.conduct import Asked, Conductor, opened
+        from bigtrain.sweep.job import Judge
+        from bigtrain.sweep.member import Job, Settings
+        from bigtrain.sweep.portion import plugins
+        from bigtrain.tracking.console import Console
+        from bigtrain.train import interrupt
+
+        sweeper, launchers = plugins()
+        common, console = self.choice.common, Console()
+        sought = objectives(checked, common.objectives)
+        multirun.check_launcher(self.base, launching, launchers.NODES, self.config_dir)
+        numbers = changeable(checked, trusted, sought)
+        search = build(self.choice.search, trusted, space=self.space, objectives=sought, numbers=numbers)
+        config_dir = None if self.config_dir is None else str(self.config_dir)
+        settings = Settings(Judge(sought, common.score), config_dir, self.trust)
+        until = None if common.seconds is None else time.monotonic() + common.seconds
+        keys = tuple(item.key for item in self.space)
+        asked = Asked(self.folder, self.again, self.base, keys, common.retry, until)
+        around = Around(settings, console.say, until=until)
+        conductor = Conductor(asked, search, None, around, console)  # type: ignore[arg-type]  no ledger yet
+        first = conductor.check([item for item in search.propose(()) if item.trial is None])
+        if dry_run:
+            _tell_plan(len(first), self, as_json=as_json)
+            return
+        facts = {"base": sorted(self.base), "keys": list(keys), "objectives": [item.name for item in sought]}
+        conductor.ledger = opened(self.folder, facts, common.retry)
+        nodes = ({"_target_": f"{sweeper.__name__}.BigtrainSweeper"}, launchers.NODES)
+        classes = (sweeper.BigtrainSweeper, launchers.PopulationLauncher, launchers.IsolatedLauncher)
+        console.say(f"sweep     {self.choice.name} over {', '.join(keys)} in {self.folder}")
+        try:
+            with interrupt.requests() as around.listener, sweeper.conducted_by(conductor):
+                found = multirun.run(
+                    self.base, launching, self.folder.absolute(), *nodes, classes, Job(settings), self.config_dir
+                )
+        finally:
+            conductor.ledger.close()
+        _tell(found, console, as_json=as_json)
+        if (number := around.listener.received) is not None:
+            console.say("stopped; what was trained is kept. To go on:", style="bold")
+            console.say(f"  {self.again}")
+            raise SystemExit(128 + number)
+        if found.trials and all(trial.state == "failed" for trial in found.trials):
+            raise SystemExit(1)
+
+
+def objectives(checked: Checked, named: Sequence[str]) -> tuple[Objective, ...]:
+    """What a sweep looks for the best of; by default what the runs themselves choose their best checkpoint by."""
+    from bigtrain.checkpoint import Checkpoints
+    from bigtrain.config.schema import CheckpointConfig
+    from bigtrain.sweep.trial import Objective
+
+    found = []
+    for text in named or (checked.run.checkpoint.monitor,):
+        name, _, mode = text.partition(":")
+        if mode not in ("", "min", "max"):
+            raise ConfigError("sweep.objectives", f"{text!r} is not allowed", allowed="METRIC, METRIC:min, METRIC:max")
+        kept = checked.run.checkpoint if not named else CheckpointConfig(monitor=name)
+        found.append(Objective(name, mode or Checkpoints(Path(), kept).mode))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def changeable(checked: Checked, trusted: Trust, sought: Sequence[Objective]) -> frozenset[str]:
+    """The keys that may change in the middle of a run: numbers of its program that are no facts of its beginning.
+
+    Raises:
+        ConfigError: when the runs don't report what is sought.
+    """
+    from bigtrain.data.load import load_data
+    from bigtrain.train.prepare import check_metric, converter, definition, numbers
+
+    dataset = load_data(checked, trusted)
+    lengths, to_steps = converter(checked.run, len(dataset.splits["train"]))
+    made = definition(checked, trusted, dataset)
+    values = numbers(checked, made, lengths, to_steps)
+    for objective in sought:
+        if objective.name == "parameters":
+            continue
+        check_metric("sweep.objectives", objective.name, made.make_task(values), "parameters")
+        if "validation" not in dataset.splits:
+            hint = "hold some examples out: data.validation=0.1"
+            raise ConfigError("sweep.objectives", f"data {dataset.spec.name!r} has no validation split", hint=hint)
+    return frozenset(values) - {"seed", "total_steps"}
+
+
+def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """The overrides of the sweep itself, those of its launcher, and those of its runs."""
+    mine, launching, typed = [], [], []
+    for text in overrides:
+        key = key_of(text)
+        if key == "hydra/sweeper" or key.startswith("hydra.sweep"):
+            raise ConfigError(
+                key, "is set by bigtrain", hint="a search is chosen with sweep=NAME: bigtrain configs sweep"
+            )
+        if key.startswith(LAUNCHING):
+            launching.append(text)
+        elif key.split(".")[0] in ("sweep", "sweep_dir"):
+            mine.append(text)
+        else:
+            typed.append(text)
+    if not any(key_of(text) == "hydra/launcher" for text in launching):
+        launching.insert(0, "hydra/launcher=population")
+    return mine, launching, typed
+
+
+def _check_own(space: Space, base: Sequence[str]) -> None:
+    """Refuses keys that a sweep sets itself."""
+    keys = [*map(key_of, base), *(item.key for item in space)]
+    if "run_dir" in keys:
+        raise ConfigError("run_dir", "each run of a sweep has its own", hint="the folder of them all is sweep_dir=…")
+    if "stop_at" in keys:
+        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
+
+
+def _folder(mine: Sequence[str], choices: dict[str, Any]) -> Path:
+    """The sweep's directory, as typed or named by the time."""
+    typed = [text.split("=", 1)[1] for text in mine if key_of(text) == "sweep_dir" and "=" in text]
+    if typed:
+        if not typed[-1].strip():
+            raise ConfigError("sweep_dir", f"{typed[-1]!r} is not allowed", allowed="a folder, e.g. sweeps/first")
+        return Path(typed[-1].strip("'\"")).expanduser()
+    name = "-".join([datetime.now().strftime("%Y%m%d-%H%M%S"), str(choices.get("model")), str(choices.get("data"))])
+    return Path("sweeps") / name.replace("/", "-")
+
+
+def _tell_plan(trials: int, wish: _Wish, *, as_json: bool) -> None:
+    """What `--dry-run` says."""
+    keys = [item.key for item in wish.space]
+    if as_json:
+        sys.stdout.write(json.dumps({"sweep": wish.choice.name, "keys": keys, "first_round": trials}) + "\n")
+        return
+    sys.stdout.write(f"dry run: {wish.choice.name} over {', '.join(keys)}: {trials} trials in the first round; ")
+    sys.stdout.write("each config is fine; nothing was trained and nothing was written\n")
+
+
+def _tell(found: Sweep, console: Console, *, as_json: bool) -> None:
+    """The best trial, and where everything is."""
+    from bigtrain.cli.report import scores
+    from bigtrain.sweep.trial import best
+
+    counts = Counter(trial.state for trial in found.trials)
+    winner = best(found.trials, found.objectives[0])
+    names = [item.name for item in found.objectives]
+    if as_json:
+        facts: dict[str, Any] = {"sweep_dir": str(found.directory), "trials": dict(counts), "best": None}
+        if winner is not None and winner.last is not None:
+            facts["best"] = {"trial": winner.number, "values": dict(winner.values)}
+            facts["best"] |= {"scores": dict(zip(names, winner.last, strict=True))}
+            facts["best"] |= {"run_dir": str(found.directory / winner.directory)}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    lines = [("trials", ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "none")]
+    if winner is not None and winner.last is not None:
+        lines.append(("best", f"trial {winner.number}: {scores(dict(zip(names, winner.last, strict=True)))}"))
+        lines.append(("", "  ".join(f"{key}={value}" for key, value in winner.values.items())))
+    failed = [trial for trial in found.trials if trial.state == "failed"]
+    lines += [("failed", f"trial {trial.number}: {trial.error}") for trial in failed[:TOLD_FAILURES]]
+    if len(failed) > TOLD_FAILURES:
+        lines.append(("", f"and {len(failed) - TOLD_FAILURES} more: see results.csv"))
+    lines.append(("files", f"{found.directory}: report.html results.csv trials/"))
+    if winner is not None:
+        lines.append(("next", f"bigtrain evaluate {shlex.quote(str(found.directory / winner.directory))}"))
+        lines.append(("again", found.repeat(winner)))
+    for name, text in lines:
+        sys.stdout.write(f"{name:<10}  {text}\n")

@@ -1,0 +1,212 @@
+"""A sweep from its first proposal to its answer: rounds of a search, kept in a ledger, run by a launcher."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigtrain.config.compose import prepared, quoted
+from bigtrain.config.errors import InputError, RunError
+from bigtrain.config.multirun import returned
+from bigtrain.sweep.answer import write
+from bigtrain.sweep.around import Around
+from bigtrain.sweep.job import Outcome, failure
+from bigtrain.sweep.ledger import Ledger, directory_of
+from bigtrain.sweep.lineage import adopt
+from bigtrain.sweep.live import Live
+from bigtrain.sweep.member import Member, members
+from bigtrain.sweep.results import Sweep
+from bigtrain.sweep.search import GivesUp, Search
+from bigtrain.sweep.trial import ENDED, Proposal, Trial
+from bigtrain.sweep.watching import Watching, percent
+from bigtrain.tracking.console import Console
+from bigtrain.train.interrupt import Requests
+
+OTHERS_SECONDS = 1.0  # between two looks at what another process is doing
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for.
+
+    Args:
+        folder: the sweep's directory.
+        command: what was typed.
+        base: the overrides that all trials share.
+        keys: what is swept.
+        retry: try again what has failed.
+        until: no trial starts after this moment of the monotonic clock; None without a limit.
+    """
+
+    folder: Path
+    command: str
+    base: tuple[str, ...]
+    keys: tuple[str, ...]
+    retry: bool = False
+    until: float | None = None
+
+
+@dataclass
+class Conductor:
+    """Runs a sweep with whichever launcher it is given.
+
+    Args:
+        asked: what is to be swept, and where.
+        search: chooses the trials.
+        ledger: knows them.
+        around: what their jobs share.
+        console: shows how far it is.
+    """
+
+    asked: Asked
+    search: Search
+    ledger: Ledger
+    around: Around
+    console: Console
+    _begun: float = field(default_factory=time.monotonic)
+
+    def run(self, launcher: Any) -> Sweep:
+        """Until the search has no more to propose, time is up, or a signal comes; returns the sweep as it is then."""
+        own = getattr(launcher, "around", None) is not None
+        if own:
+            launcher.around = self.around
+        else:
+            self.around.listener = Requests()  # a launcher of another package ends with this process
+        live = Live(self.console, self.judge.objectives, getattr(self.search, "trials", None) or 0)
+        watching = Watching(self.asked.folder, self.ledger, live)
+        try:
+            while not self.around.over() and self._round(launcher, watching):
+                pass
+        finally:
+            live.close()
+            self.ledger.release()
+        return self.answer()
+
+    @property
+    def judge(self) -> Any:
+        """How trials are judged."""
+        return self.around.settings.judge
+
+    def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
+        """The search's next round, each of its configs composed and checked."""
+        proposals = self.search.propose(trials)
+        self.check([item for item in proposals if item.trial is None], len(trials))
+        return proposals
+
+    def check(self, proposals: Sequence[Proposal], first: int = 0) -> list[Member]:
+        """New proposals as members; raises `ConfigError` for the first whose config isn't allowed.
+
+        Args:
+            proposals: what a search proposed.
+            first: the number that the first of them will have.
+        """
+        numbered = enumerate(proposals, first)
+        jobs = [self.job(Trial(at, item.values, directory_of(at), until=item.until)) for at, item in numbered]
+        found = members(jobs, self.around.settings)
+        self.around.known |= {member.overrides: member for member in found}
+        return found
+
+    def job(self, trial: Trial) -> tuple[str, ...]:
+        """What would be typed for a trial."""
+        swept = [f"{key}={value}" for key, value in trial.values.items()]
+        rest = [f"stop_at={percent(trial.until)}"] if trial.until < 1.0 else []
+        return (*self.asked.base, *swept, quoted("run_dir", str(self.asked.folder / trial.directory)), *rest)
+
+    def answer(self) -> Sweep:
+        """The sweep as the ledger knows it, with its results, report and pictures written."""
+        asked = self.asked
+        found = Sweep(
+            asked.folder, asked.command, asked.base, asked.keys, self.judge.objectives, tuple(self.ledger.trials()),
+            self.ledger.spent(time.monotonic() - self._begun),
+        )  # fmt: skip
+        self._begun = time.monotonic()
+        write(found)
+        return found
+
+    def _round(self, launcher: Any, watching: Watching) -> bool:
+        """Runs what waits, or proposes more; False when the search is over."""
+        watching.reconcile()
+        self._adopt()
+        trials = self.ledger.claim(getattr(launcher, "AT_ONCE", None))
+        if trials:
+            self._launch(launcher, trials, watching)
+            return True
+        known = self.ledger.trials()
+        if any(trial.state not in ENDED for trial in known):
+            watching.look()
+            time.sleep(OTHERS_SECONDS)  # another process has them
+            return True
+        if isinstance(self.search, GivesUp):
+            self.ledger.give_up(sorted(self.search.given_up(known)))
+        before = [(trial.number, trial.until) for trial in known]
+        self.ledger.propose(self.propose(known))
+        proposed = self.ledger.trials()
+        watching.live.update(proposed)
+        return before != [(trial.number, trial.until) for trial in proposed]
+
+    def _adopt(self) -> None:
+        """The directories of trials that start from another's state; before any of their parents goes on."""
+        for trial in self.ledger.trials():
+            if trial.parent is not None and not (self.asked.folder / trial.directory).exists():
+                (member,) = members([self.job(trial)], self.around.settings)
+                adopt(member, self.asked.folder / directory_of(trial.parent))
+
+    def _launch(self, launcher: Any, trials: Sequence[Trial], watching: Watching) -> None:
+        """Runs claimed trials, and writes down what becomes of each."""
+        jobs: list[Sequence[str]] = [self.job(trial) for trial in trials]
+        if getattr(launcher, "around", None) is None:
+            jobs = [prepared(job, self.around.settings.config_dir) for job in jobs]
+        with watching.of(trials):
+            found = launcher.launch(jobs, initial_job_idx=trials[0].number)
+        outcomes = [_outcome(job, trial) for job, trial in zip(found, trials, strict=True)]
+        for trial, outcome in zip(trials, outcomes, strict=True):
+            watching.record(trial, outcome)
+        broken = next((outcome for outcome in outcomes if outcome.machine), None)
+        if broken is not None:
+            self.ledger.release()
+            hint = "what was trained is kept; type the same command again to go on"
+            raise RunError(f"the sweep can't go on: {broken.error}\n  {hint}")
+
+
+def _outcome(job: Any, trial: Trial) -> Outcome:
+    """What a launcher returned for a trial."""
+    found = returned(job)
+    stop_at = percent(trial.until) if trial.until < 1.0 else None
+    if isinstance(found, Exception):
+        return failure(found, stop_at)
+    scores = found["scores"]
+    return Outcome(**{**found, "scores": None if scores is None else tuple(scores)})
+
+
+def opened(folder: Path, facts: dict[str, Any], retry: bool) -> Ledger:
+    """The ledger of a sweep, new or to be continued; that of another sweep is refused with what differs.
+
+    Raises:
+        InputError: when the folder holds another sweep, or can't be written.
+    """
+    there = (folder / "ledger.sqlite").exists()
+    if not there and folder.is_dir() and any(entry.name not in ("owners", "trials") for entry in folder.iterdir()):
+        raise InputError(f"sweep_dir: {str(folder)!r} is not empty and holds no sweep\n  choose another sweep_dir")
+    try:
+        (folder / "trials").mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        problem = f"can't write to {str(folder)!r}: {error.strerror or error}"
+        raise InputError(f"sweep_dir: {problem}\n  choose another folder: sweep_dir=…") from error
+    ledger = Ledger(folder)
+    ledger.note(facts)
+    known = ledger.facts()
+    different = [name for name in facts if known.get(name) != facts[name]]
+    if different:
+        ledger.close()
+        lines = "\n".join(f"  {name}: {known.get(name)!r} there, {facts[name]!r} here" for name in different)
+        raise InputError(f"sweep_dir: {str(folder)!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
+    if retry:
+        for trial in ledger.trials():
+            if trial.state == "failed":
+                (folder / trial.directory / "trial.json").unlink(missing_ok=True)
+                ledger.record(dataclasses.replace(trial, state="waiting", error=None))
+    return ledger

@@ -1,0 +1,25 @@
+"""One job in a process of its own: `python -m bigtrain.sweep.job_process SETTINGS OVERRIDES…`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bigtrain.sweep.member import Settings, run
+from bigtrain.train import interrupt
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Trains, and returns the exit code: 0 whatever became of the trial, which its run directory says."""
+    settings, *overrides = arguments
+    with interrupt.requests() as listener:
+        outcome = run(overrides, Settings.from_json(settings), listener)
+    if outcome.state == "waiting" and listener.received is not None:
+        return 128 + listener.received
+    if outcome.error is not None:
+        print(f"error: {outcome.error}", file=sys.stderr)
+    return 1 if outcome.machine else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,186 @@
+"""One run of a sweep, trained in this process: composed, built and saved as any other run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigtrain.config.check import Checked, check
+from bigtrain.config.compose import Composed, compose_each, to_yaml
+from bigtrain.config.errors import BigtrainError
+from bigtrain.config.trust import Trust
+from bigtrain.data.load import load_data
+from bigtrain.run.clock import Clock
+from bigtrain.run.directory import RunDirectory
+from bigtrain.sweep.job import Judge, Outcome, failure, run_dir_of, typed
+from bigtrain.sweep.trial import Objective
+from bigtrain.tracking.console import Console
+from bigtrain.train.fit import fit
+from bigtrain.train.hooks import Interrupted
+from bigtrain.train.interrupt import Requests
+from bigtrain.train.prepare import Prepared, prepare
+
+
+@dataclass(frozen=True)
+class Member:
+    """A job, understood: its config is composed and checked, and nothing is built."""
+
+    overrides: tuple[str, ...]
+    composed: Composed
+    checked: Checked
+    trusted: Trust
+
+    @property
+    def path(self) -> Path:
+        """Its run directory."""
+        return run_dir_of(self.overrides)
+
+    @property
+    def stop_at(self) -> str | None:
+        """Where it is told to rest, as typed."""
+        return typed(self.overrides, "stop_at")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all jobs of a sweep share beside their config: how they are judged, and where code and configs come from."""
+
+    judge: Judge
+    config_dir: str | None = None
+    trust: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """For a process of its own; `from_json` is the way back."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """What `to_json` wrote."""
+        found = json.loads(text)
+        objectives = tuple(Objective(**item) for item in found["judge"]["objectives"])
+        return cls(Judge(objectives, found["judge"]["score"]), found["config_dir"], tuple(found["trust"]))
+
+
+def members(jobs: Sequence[Sequence[str]], settings: Settings) -> list[Member]:
+    """Each job's config, composed and checked; raises `ConfigError` for the first that can't be."""
+    shared = list(jobs[0]) if jobs else []
+    for job in jobs[1:]:
+        shared = [text for text in shared if text in job]
+    own = [[text for text in job if text not in shared] for job in jobs]
+    found = []
+    for job, composed in zip(jobs, compose_each(shared, own, settings.config_dir), strict=True):
+        trusted = Trust.of(settings.trust, composed.resolved.get("plugins") or ())
+        found.append(Member(tuple(job), composed, check(composed.resolved, trusted), trusted))
+    return found
+
+
+class Silent(Console):
+    """The console of a run that is one of many: the sweep speaks for it."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+
+
+class Request(Requests):
+    """Asks every member to save and end, once the sweep is told to."""
+
+    def __init__(self, sweep: Requests) -> None:
+        super().__init__()
+        self.sweep = sweep
+
+    def __call__(self) -> int | None:
+        """The number of the signal, or None."""
+        return self.sweep()
+
+
+def run(overrides: Sequence[str], settings: Settings, listener: Requests | None = None) -> Outcome:
+    """A job from its overrides alone, as a process of its own runs it."""
+    try:
+        (member,) = members([overrides], settings)
+        before = finished(member, settings.judge)
+        if before is not None:
+            return before
+        ready = prepare(member.checked, member.trusted, load_data(member.checked, member.trusted))
+    except BigtrainError as error:
+        return written(failure(error, typed(overrides, "stop_at")), run_dir_of(overrides))
+    return train(member, ready, settings.judge, listener)
+
+
+def finished(member: Member, judge: Judge) -> Outcome | None:
+    """The outcome of a member that has nothing left to do; its trial may not have been told before a crash."""
+    if not RunDirectory.exists(member.path):
+        return None
+    result = RunDirectory(member.path).result()
+    return None if result is None else judge.outcome(result, member.stop_at)
+
+
+def train(member: Member, ready: Prepared, judge: Judge, listener: Requests | None = None) -> Outcome:
+    """Trains a member to where it is to rest or end; whatever goes wrong with it is its outcome.
+
+    Args:
+        member: the job.
+        ready: its compiled run.
+        judge: how its result is scored.
+        listener: asks it to save and end.
+    """
+    try:
+        directory = directory_of(member)
+        result = fit(
+            ready, member.checked, member.trusted, directory, Silent(), Clock(), listener=listener, curves=False
+        )
+        result.setdefault("parameters", sum(leaf.size for leaf in ready.program.abstract.params.values()))
+        outcome = judge.outcome(result, member.stop_at)
+    except Interrupted as stopped:
+        return Outcome("waiting", stop_at=member.stop_at, steps=stopped.step)
+    except Exception as error:
+        outcome = failure(error, member.stop_at)
+        if not isinstance(error, BigtrainError) and not outcome.machine:
+            _keep(traceback.format_exc(), member.path)
+    return written(outcome, member.path)
+
+
+def directory_of(member: Member) -> RunDirectory:
+    """The run directory of a member, new or to be continued; one of another config is refused."""
+    yaml = to_yaml(member.composed.written)
+    if not RunDirectory.exists(member.path):
+        return RunDirectory.create(member.path, yaml, member.overrides)
+    directory = RunDirectory(member.path)
+    directory.check_same(member.composed.written)
+    directory.keep(yaml, member.overrides)
+    return directory
+
+
+def written(outcome: Outcome, directory: Path) -> Outcome:
+    """The outcome, once it is on disk; where the disk itself fails, the trial waits for another start."""
+    if outcome.machine:
+        return dataclasses.replace(outcome, state="waiting")
+    try:
+        outcome.write(directory)
+    except OSError as error:
+        return dataclasses.replace(failure(error, outcome.stop_at), state="waiting", machine=True)
+    return outcome
+
+
+def _keep(text: str, directory: Path) -> None:
+    """Where a failure isn't one of the run's own, its traceback helps whoever mends it."""
+    with suppress(OSError):  # the trial's error says it in a line
+        (directory / "error.txt").write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a launcher of Hydra calls for each job, in whichever process; it can be pickled."""
+
+    settings: Settings
+
+    def __call__(self, config: Any) -> dict[str, Any]:
+        """Runs the job that Hydra has composed; its overrides say all."""
+        from bigtrain.config.multirun import overrides_of_job
+
+        return dataclasses.asdict(run(overrides_of_job(), self.settings))

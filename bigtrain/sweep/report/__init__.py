@@ -1,0 +1,1 @@
+"""What a sweep found, to look at: one page and three pictures."""

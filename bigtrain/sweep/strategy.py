@@ -1,0 +1,111 @@
+"""How the members of a group run at once: measured on a few steps, chosen, and said."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+
+from bigtrain.data.placement import Dispatch
+from bigtrain.plan.check import here, memory_of
+from bigtrain.train.prepare import Prepared
+
+Kind = Literal["sequential", "threads", "vmap"]
+PROBE_SECONDS = 0.1  # of each measurement
+GAIN = 0.9  # of the time, or less: what running at once has to take to be worth its memory
+SHARE = 0.8  # of the memory that is free
+SHARED = ("batch", "process")  # what members have in common: the training set, and Python itself
+MOST_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How members run.
+
+    Args:
+        kind: one after the other, as threads that share the executables, or as one program of several members.
+        at_once: members at the same time.
+        reason: why, with what was measured.
+    """
+
+    kind: Kind
+    at_once: int
+    reason: str
+
+
+def choose(ready: Prepared, members: int, kind: Kind | Literal["auto"], at_once: int | None) -> Strategy:
+    """The strategy for a group.
+
+    Args:
+        ready: the run of one member.
+        members: how many there are.
+        kind: what the user asks for; auto measures.
+        at_once: how many at the same time, as asked for; None takes what fits.
+    """
+    room, why = fitting(ready)
+    most = max(1, min(members, room, at_once or MOST_AT_ONCE))
+    cores, platform = len(os.sched_getaffinity(0)), ready.rules.mesh.devices.flat[0].platform
+    if kind == "sequential" or most == 1:
+        reason = "hydra.launcher.strategy" if kind == "sequential" else "one member" if members == 1 else why
+        return Strategy("sequential", 1, reason if at_once != 1 else "hydra.launcher.at_once")
+    if kind == "threads":
+        return Strategy("threads", min(most, at_once or cores), "hydra.launcher.strategy")
+    if kind == "vmap":
+        return Strategy("vmap", most, "hydra.launcher.strategy")
+    if any(size > 1 for axis, size in ready.rules.mesh.shape.items() if axis != "data"):
+        return Strategy("sequential", 1, "each member takes the whole mesh")
+    if platform != "cpu":
+        return Strategy("vmap", most, f"a small model leaves a {platform} idle; {why}")
+    if ready.rules.mesh.size > 1:
+        return Strategy("sequential", 1, "each member takes all simulated devices")
+    return _measured(ready, min(most, cores))
+
+
+def _measured(ready: Prepared, threads: int) -> Strategy:
+    """One after the other, or threads: whichever takes less time for a member's step."""
+    if threads == 1:
+        return Strategy("sequential", 1, "one core")
+    steps = _steps(ready)
+    alone, together = seconds_a_step(ready, 1, steps), seconds_a_step(ready, threads, steps)
+    text = f"{together * 1e6:,.0f} us a member's step against {alone * 1e6:,.0f} one after the other"
+    if together <= GAIN * alone:
+        return Strategy("threads", threads, f"measured: {text}")
+    return Strategy("sequential", 1, f"measured: {threads} threads take {text}")
+
+
+def _steps(ready: Prepared) -> int:
+    """How many steps make a measurement."""
+    seconds_a_step(ready, 1, 1)  # the first call allocates
+    one = seconds_a_step(ready, 1, 1)
+    return max(1, min(ready.placement.capacity, int(PROBE_SECONDS / max(one, 1e-6))))
+
+
+def seconds_a_step(ready: Prepared, threads: int, steps: int) -> float:
+    """The time of a step of one member, with so many training at once."""
+    numbers = ready.program.numbers(ready.values)
+    states = [ready.program.init(numbers) for _ in range(threads)]
+    feeds = [next(iter(ready.placement.feeds([Dispatch(0, steps)])))[1] for _ in range(threads)]
+    jax.block_until_ready((states, feeds))
+
+    def advance(at: int) -> None:
+        jax.block_until_ready(ready.program.advance(states[at], feeds[at], steps, numbers))
+
+    with ThreadPoolExecutor(threads) as pool:
+        begun = time.perf_counter()
+        list(pool.map(advance, range(threads)))
+        return (time.perf_counter() - begun) / (steps * threads)
+
+
+def fitting(ready: Prepared) -> tuple[int, str]:
+    """How many members fit into the memory of a device at once, and how that is known."""
+    found = memory_of(ready, here(ready.rules.mesh.devices.flat))
+    if found is None:
+        return MOST_AT_ONCE, f"{MOST_AT_ONCE} at once: the memory of the device is not known"
+    shared = sum(found.categories.get(name, 0) for name in SHARED)
+    own = max(1, found.peak - shared)
+    room = max(1, int((SHARE * found.capacity - shared) / own))
+    return room, f"{room:,} members of {own / 1e6:,.1f} MB fit into {found.capacity / 1e9:.1f} GB ({found.of})"

@@ -1,0 +1,106 @@
+"""What goes on in the trials of a sweep, as their run directories tell it, whichever process trains them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bigtrain.sweep.job import Outcome
+from bigtrain.sweep.ledger import Ledger
+from bigtrain.sweep.live import Live
+from bigtrain.sweep.trial import Trial
+
+LOOK_SECONDS = 0.5
+TAIL_BYTES = 4096  # of metrics.jsonl: more than a line has
+
+
+def percent(until: float) -> str:
+    """A share of a run's steps as a duration."""
+    return f"{100 * until:.10f}".rstrip("0").rstrip(".") + "%"
+
+
+class Watching:
+    """Writes outcomes into the ledger as soon as they are on the disk, and shows how far the others are.
+
+    Args:
+        folder: the sweep's directory.
+        ledger: what is known of its trials.
+        live: what is shown.
+    """
+
+    def __init__(self, folder: Path, ledger: Ledger, live: Live) -> None:
+        self.folder, self.ledger, self.live = folder, ledger, live
+        self._lock = threading.Lock()
+        self._recorded: set[tuple[int, float]] = set()
+
+    def record(self, trial: Trial, outcome: Outcome) -> None:
+        """Writes down what became of a trial; once for each share of its steps."""
+        with self._lock:
+            if outcome.state == "waiting" or (trial.number, trial.until) in self._recorded:
+                return
+            self._recorded.add((trial.number, trial.until))
+            scores = dict(trial.scores)
+            if outcome.scores is not None:
+                scores[trial.until] = outcome.scores
+            ended = dataclasses.replace(
+                trial, state=outcome.state, scores=scores, steps=outcome.steps, error=outcome.error,
+                seconds=trial.seconds + outcome.seconds,
+            )  # fmt: skip
+            self.ledger.record(ended)
+
+    def reconcile(self) -> None:
+        """Writes down what ended while nobody was there to write it."""
+        for trial in self.ledger.trials():
+            if trial.state == "waiting":
+                self._look_at(trial)
+
+    def look(self) -> None:
+        """Shows the trials as they are now."""
+        self.live.update([self._under_way(trial) for trial in self.ledger.trials()])
+
+    @contextmanager
+    def of(self, trials: Sequence[Trial]) -> Iterator[None]:
+        """Looks at some trials, now and then, while the block runs."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(LOOK_SECONDS):
+                for trial in trials:
+                    self._look_at(trial)
+                self.look()
+
+        thread = threading.Thread(target=watch, name="sweep-watching", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _look_at(self, trial: Trial) -> None:
+        found = Outcome.read(self.folder / trial.directory)
+        stop_at = percent(trial.until) if trial.until < 1.0 else None
+        if found is not None and found.stop_at == stop_at:
+            self.record(trial, found)
+
+    def _under_way(self, trial: Trial) -> Trial:
+        """A trial with the steps that its metrics tell of; one that hasn't begun waits."""
+        if trial.state != "running":
+            return trial
+        path = self.folder / trial.directory / "metrics.jsonl"
+        try:
+            with open(path, "rb") as file:
+                file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+                lines = file.read().splitlines()
+        except OSError:
+            return dataclasses.replace(trial, state="waiting")
+        for line in reversed(lines):
+            try:
+                return dataclasses.replace(trial, steps=int(json.loads(line)["step"]))
+            except (ValueError, KeyError, TypeError):
+                continue
+        return trial

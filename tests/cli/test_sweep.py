@@ -1,0 +1,189 @@
+"""`bigtrain fit -m`: what is typed becomes trials, what is there isn't trained again, and mistakes come before."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from command import bigtrain
+
+SMALL = ("model.widths=[4]", "steps=20", "batch_size=16", "eval_every=10", "log_every=10", "logger=jsonl")
+FEW = ("optimizer.learning_rate=1e-3,1e-2", "hydra.launcher.strategy=sequential")
+
+
+def sweep(folder: Path, *more: str) -> list[str]:
+    return ["fit", "-m", *SMALL, f"sweep_dir={folder}", *more]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "results.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def touched(folder: Path) -> dict[str, int]:
+    return {path.name: (path / "result.json").stat().st_mtime_ns for path in sorted((folder / "trials").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished grid of two."""
+    folder = tmp_path_factory.mktemp("sweeps") / "grid"
+    found = bigtrain(*sweep(folder, *FEW))
+    assert found.code == 0, found.err
+    assert found.err.count("program 1 (compiled in") == 1
+    assert "best        trial 1: loss" in found.out
+    assert f"next        bigtrain evaluate {folder / 'trials' / '0001'}" in found.out
+    return folder
+
+
+def test_each_combination_is_a_run(grid: Path) -> None:
+    found = rows(grid)
+    assert [row["optimizer.learning_rate"] for row in found] == ["0.001", "0.01"]
+    for row in found:
+        result = json.loads((grid / row["run_dir"] / "result.json").read_text())
+        assert float(row["loss"]) == result["validation"]["loss"]
+        assert row["state"] == "done"
+    assert (grid / "report.html").stat().st_size > 1000
+    assert bigtrain("evaluate", str(grid / "trials" / "0000")).code == 0
+    assert "trials/0001" in bigtrain("runs", "best", str(grid)).out
+
+
+def test_the_same_command_again_trains_nothing(grid: Path) -> None:
+    before, results = touched(grid), (grid / "results.csv").read_bytes()
+    found = bigtrain(*sweep(grid, *FEW), "--json")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["trials"] == {"done": 2}
+    assert touched(grid) == before
+    assert (grid / "results.csv").read_bytes() == results
+
+
+def test_more_values_run_the_new_ones_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    assert bigtrain(*sweep(folder, "seed=1")).code == 2
+    assert not folder.exists()
+    assert bigtrain(*sweep(folder, "seed=1,2")).code == 0
+    before = touched(folder)
+    assert bigtrain(*sweep(folder, "seed=range(1,4)")).code == 0
+    after = touched(folder)
+    assert {name: after[name] for name in before} == before
+    assert [row["seed"] for row in rows(folder)] == ["1", "2", "3"]
+
+
+def test_an_outcome_that_was_not_told_is_not_trained_again(grid: Path) -> None:
+    """As after a kill between the end of a run and the ledger's line."""
+    import sqlite3
+
+    before = touched(grid)
+    with sqlite3.connect(grid / "ledger.sqlite") as db:
+        db.execute("UPDATE trials SET state='running', owner='somebody-who-is-gone', scores='{}' WHERE number=1")
+    db.close()
+    results = (grid / "results.csv").read_bytes()
+    assert bigtrain(*sweep(grid, *FEW)).code == 0
+    assert (touched(grid), (grid / "results.csv").read_bytes()) == (before, results)
+
+
+def test_a_search_is_chosen_by_name(tmp_path: Path) -> None:
+    typed = ("sweep=random", "sweep.trials=3", "optimizer.learning_rate=tag(log,interval(1e-4,1e-1))")
+    folder = tmp_path / "random"
+    found = bigtrain("fit", *SMALL, *typed, f"sweep_dir={folder}", "sweep.objectives=[accuracy]")
+    assert found.code == 0, found.err
+    best = max(rows(folder), key=lambda row: float(row["accuracy"]))
+    assert f"best        trial {best['trial']}: accuracy" in found.out
+
+
+def test_rungs_rest_and_go_on(tmp_path: Path) -> None:
+    typed = ("sweep=halving", "sweep.eta=2", "sweep.rungs=2", "seed=range(4)")
+    found = bigtrain("fit", *SMALL, *typed, f"sweep_dir={tmp_path / 'halving'}")
+    assert found.code == 0, found.err
+    assert sorted((row["state"], row["steps"]) for row in rows(tmp_path / "halving")) == [
+        ("done", "20"), ("done", "20"), ("pruned", "10"), ("pruned", "10"),
+    ]  # fmt: skip
+
+
+def test_a_population_passes_its_states_on(tmp_path: Path) -> None:
+    folder = tmp_path / "population"
+    typed = ("sweep=population", "sweep.members=2", "sweep.rounds=2", "optimizer.learning_rate=interval(1e-4,1e-1)")
+    found = bigtrain("fit", *SMALL, *typed, f"sweep_dir={folder}")
+    assert found.code == 0, found.err
+    child = next(row for row in rows(folder) if row["parent"])
+    lines = {
+        name: [json.loads(line) for line in (folder / "trials" / name / "metrics.jsonl").read_text().splitlines()]
+        for name in (f"{int(child['parent']):04d}", f"{int(child['trial']):04d}")
+    }
+    parent, own = lines.values()
+    assert [line["step"] for line in own] == [10, 10, 20, 20]
+    assert own[:2] == parent[:2]
+    assert own[2]["train/learning_rate"] == pytest.approx(float(child["optimizer.learning_rate"]), rel=1e-6)
+
+
+def test_a_sweep_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "sweep").mkdir(parents=True)
+    (tmp_path / "mine" / "sweep" / "seeds.yaml").write_text(
+        "_target_: bigtrain.sweep.grid.Grid\nparams:\n  seed: range(2)\n  optimizer.learning_rate: 1e-3,1e-2\n"
+    )
+    own = ("sweep=seeds", "optimizer.learning_rate=0.5,0.6", "--config-dir", str(tmp_path / "mine"))
+    found = bigtrain("fit", *SMALL, *own, f"sweep_dir={tmp_path / 'sweep'}")
+    assert found.code == 0, found.err
+    assert [(row["seed"], row["optimizer.learning_rate"]) for row in rows(tmp_path / "sweep")] == [
+        ("0", "0.5"), ("0", "0.6"), ("1", "0.5"), ("1", "0.6"),
+    ]  # fmt: skip
+
+
+def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    found = bigtrain(*sweep(folder, "optimizer=sgd", "optimizer.learning_rate=1e38,1e-2"))
+    assert found.code == 0, found.err
+    assert "failed      trial 0: training diverged: the loss of step" in found.out
+    assert [row["state"] for row in rows(folder)] == ["failed", "done"]
+    nothing = bigtrain(*sweep(tmp_path / "all", "optimizer=sgd", "optimizer.learning_rate=1e38,2e38"))
+    assert nothing.code == 1
+
+
+def test_time_is_up(tmp_path: Path) -> None:
+    found = bigtrain(*sweep(tmp_path / "sweep", "seed=1,2", "sweep.timeout=0.001s"))
+    assert found.code == 0, found.err
+    assert "trials      none" in found.out or "2 waiting" in found.out
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    found = bigtrain(*sweep(tmp_path / "sweep", "seed=range(5)", "model=mlp,rnn", "data=text", "--dry-run"))
+    assert found.code == 2  # an MLP has no use for the steps of a text: told before anything starts
+    found = bigtrain(*sweep(tmp_path / "sweep", "seed=range(5)", "--dry-run"))
+    assert (found.code, "5 trials in the first round" in found.out) == (0, True)
+    assert not (tmp_path / "sweep").exists()
+
+
+MISTAKES = {
+    "a misspelled key": (["optimiser.learning_rate=1,2"], "optimiser.learning_rate: "),
+    "a misspelled field": (["optimizer.learning_rat=1,2"], "optimizer.learning_rat: "),
+    "a value that is not allowed": (["optimizer.learning_rate=1e-3,high"], "optimizer.learning_rate: 'high' is not"),
+    "a choice that does not exist": (["model=mlp,mpl"], "model: there is no model 'mpl'"),
+    "nothing swept": ([], "sweep: nothing is swept"),
+    "an empty range": (["seed=range(5,1)"], "seed: 'range(5,1)' holds no value"),
+    "an interval in a grid": (["optimizer.learning_rate=interval(0.1,1)"], "optimizer.learning_rate: "),
+    "a search that does not exist": (["seed=1,2", "sweep=tep"], "sweep: there is no sweep 'tep'"),
+    "a field that the search does not have": (["seed=1,2", "sweep.trails=3"], "sweep.trails: "),
+    "a launcher that does not exist": (["seed=1,2", "hydra/launcher=jobli"], "hydra/launcher: there is no launcher"),
+    "a key that the launcher does not have": (["seed=1,2", "hydra.launcher.at_one=3"], "hydra.launcher"),
+    "a strategy that does not exist": (["seed=1,2", "hydra.launcher.strategy=fast"], "hydra.launcher.strategy: "),
+    "a run directory": (["seed=1,2", "run_dir=x"], "run_dir: each run of a sweep has its own"),
+    "a time that is none": (["seed=1,2", "sweep.timeout=soon"], "sweep.timeout: 'soon' is not allowed"),
+    "an objective that the runs do not have": (["seed=1,2", "sweep.objectives=[speed]"], "sweep.objectives: "),
+    "Hydra's own sweeper": (["seed=1,2", "hydra/sweeper=basic"], "hydra/sweeper: is set by bigtrain"),
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES, ids=str)
+def test_a_mistake_is_told_before_anything_starts(tmp_path: Path, typed: str) -> None:
+    overrides, told = MISTAKES[typed]
+    found = bigtrain(*sweep(tmp_path / "sweep", *overrides))
+    assert found.code == 2, found.err
+    assert found.err.startswith(f"error: {told}"), found.err
+    assert not (tmp_path / "sweep" / "trials").exists()
+
+
+def test_without_m_the_hint_says_so() -> None:
+    found = bigtrain("fit", "seed=1,2")
+    assert (found.code, "to try each of them, add -m" in found.err) == (2, True)

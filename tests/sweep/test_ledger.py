@@ -1,0 +1,146 @@
+"""The ledger: nothing is lost, nothing is run twice, and who is gone is told from who is at work."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bigtrain.config.errors import BigtrainError, InputError
+from bigtrain.sweep.conduct import opened
+from bigtrain.sweep.ledger import Ledger
+from bigtrain.sweep.trial import Proposal
+
+FACTS = {"base": ["steps=10"], "keys": ["seed"], "objectives": ["loss"]}
+
+
+def seeds(*values: int) -> list[Proposal]:
+    return [Proposal({"seed": str(value)}) for value in values]
+
+
+Open = Callable[..., Ledger]
+
+
+@pytest.fixture
+def again() -> Iterator[Open]:
+    """Opens the ledger of a folder, as another process would; closed at the end."""
+    made: list[Ledger] = []
+
+    def make(folder: Path, *, retry: bool = False) -> Ledger:
+        made.append(opened(folder, FACTS, retry=retry))
+        return made[-1]
+
+    yield make
+    for ledger in made:
+        ledger._lock.close()
+        ledger._db.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, again: Open) -> Ledger:
+    return again(tmp_path / "sweep")
+
+
+def test_a_proposal_is_taken_up_once(ledger: Ledger) -> None:
+    ledger.propose(seeds(3, 4))
+    ledger.propose(seeds(3, 4, 5))
+    assert [(trial.number, trial.values) for trial in ledger.trials()] == [
+        (0, {"seed": "3"}), (1, {"seed": "4"}), (2, {"seed": "5"}),
+    ]  # fmt: skip
+
+
+def test_the_same_twice_in_a_round_is_two_trials(ledger: Ledger) -> None:
+    ledger.propose(seeds(3, 3))
+    ledger.propose(seeds(3, 3))
+    assert len(ledger.trials()) == 2
+
+
+def test_a_trial_is_claimed_by_one(ledger: Ledger, again: Open) -> None:
+    other = again(ledger.folder)
+    ledger.propose(seeds(1, 2, 3))
+    assert [trial.number for trial in ledger.claim(2)] == [0, 1]
+    assert [trial.number for trial in other.claim()] == [2]
+    assert ledger.claim() == other.claim() == []
+
+
+def test_what_a_dead_process_had_waits_again(ledger: Ledger, again: Open) -> None:
+    other = again(ledger.folder)
+    ledger.propose(seeds(1, 2))
+    assert len(other.claim(1)) == 1
+    assert [trial.number for trial in ledger.claim()] == [1]
+    assert ledger.lives(other.owner)
+    other._lock.close()  # as the system does when a process is killed
+    assert not ledger.lives(other.owner)
+    assert [trial.number for trial in ledger.claim()] == [0]
+
+
+def test_an_outcome_is_kept_and_a_rest_goes_on(ledger: Ledger, again: Open) -> None:
+    ledger.propose([Proposal({"seed": "1"}, until=1 / 3)])
+    (trial,) = ledger.claim()
+    ledger.record(dataclasses.replace(trial, state="done", scores={1 / 3: (0.1 + 0.2,)}, steps=3, seconds=1.5))
+    ledger.propose([Proposal({"seed": "1"}, until=1.0, trial=0)])
+    ledger.close()
+    (found,) = again(ledger.folder).trials()
+    assert (found.state, found.until, found.scores, found.steps) == ("waiting", 1.0, {1 / 3: (0.1 + 0.2,)}, 3)
+
+
+def test_only_what_rests_is_given_up(ledger: Ledger) -> None:
+    ledger.propose([Proposal({"seed": "1"}, until=0.5), Proposal({"seed": "2"})])
+    for trial in ledger.claim():
+        ledger.record(dataclasses.replace(trial, state="done", scores={trial.until: (1.0,)}))
+    ledger.give_up([0, 1])
+    assert [trial.state for trial in ledger.trials()] == ["pruned", "done"]
+
+
+def test_the_copies_of_one_parent_are_told_apart(ledger: Ledger) -> None:
+    child = Proposal({"seed": "1"}, until=0.5, parent=0)
+    ledger.propose([Proposal({"seed": "1"}, until=0.25), child])
+    ledger.propose([child, dataclasses.replace(child, until=0.75)])
+    assert [(trial.parent, trial.until) for trial in ledger.trials()] == [(None, 0.25), (0, 0.5), (0, 0.75)]
+
+
+def test_another_sweep_is_refused_with_what_differs(ledger: Ledger) -> None:
+    differs = r"belongs to another sweep\n  base: \['steps=10'\] there, \['steps=20'\] here"
+    with pytest.raises(InputError, match=differs):
+        opened(ledger.folder, {**FACTS, "base": ["steps=20"]}, retry=False)
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="is not empty and holds no sweep"):
+        opened(tmp_path, FACTS, retry=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_damaged_ledger_is_told(ledger: Ledger) -> None:
+    ledger.close()
+    ledger.path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(InputError, match=r"ledger.*not a database"):
+        opened(ledger.folder, FACTS, retry=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="sweep_dir: can't"):
+        opened(tmp_path / "sweep", FACTS, retry=False)
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(ledger: Ledger, again: Open) -> None:
+    ledger.propose(seeds(1))
+    ledger._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(BigtrainError, match="full"):
+        ledger.propose(seeds(*range(1000)))
+    assert [trial.values for trial in again(ledger.folder).trials()] == [{"seed": "1"}]
+
+
+def test_what_failed_is_tried_again_when_asked(ledger: Ledger, again: Open) -> None:
+    ledger.propose(seeds(1))
+    (trial,) = ledger.claim()
+    ledger.record(dataclasses.replace(trial, state="failed", error="lightning"))
+    ledger.close()
+    assert again(ledger.folder).trials()[0].state == "failed"
+    assert again(ledger.folder, retry=True).trials()[0].state == "waiting"

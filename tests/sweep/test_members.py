@@ -1,0 +1,97 @@
+"""A member of a population is a run: its curve and its scores are those of the same config run alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import bigtrain
+from support import run_fit
+
+from bigtrain.sweep.around import Around
+from bigtrain.sweep.job import Judge, Outcome
+from bigtrain.sweep.member import Settings, members
+from bigtrain.sweep.population import Population
+from bigtrain.sweep.trial import Objective
+
+SHORT = ("model.widths=[4]", "batch_size=16", "steps=40", "log_every=9", "optimizer=sgd")
+BASE = (
+    "model.widths=[8]", "model.dropout=0.1", "steps=200", "batch_size=16", "eval_every=100", "log_every=10", "ema=0.9",
+)  # fmt: skip
+DIFFERENT = ("seed=1", "optimizer.learning_rate=0.01 seed=2", "model.dropout=0.3")
+SETTINGS = Settings(Judge((Objective("loss", "min"),)))
+
+
+def population(folder: Path, kind: Any, *jobs: str, base: tuple[str, ...] = BASE, **given: Any) -> dict[int, Outcome]:
+    """The outcome of each job, each in a numbered run directory."""
+    typed = [(*base, *text.split(), f"run_dir={folder / str(at)}") for at, text in enumerate(jobs)]
+    found = Population(Around(SETTINGS), kind, **given)
+    return {int(member.path.name): outcome for member, outcome in found.run(members(typed, SETTINGS))}
+
+
+def curves(run: Path) -> dict[str, np.ndarray]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    names = {name for line in lines for name in line} - {"examples_per_second"}
+    return {name: np.array([line[name] for line in lines if name in line]) for name in names}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each of `DIFFERENT` as a run by itself."""
+    folder = tmp_path_factory.mktemp("alone")
+    for at, text in enumerate(DIFFERENT):
+        run_fit(folder / str(at), *BASE, *text.split())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "mesh"), [("sequential", ()), ("threads", ()), ("vmap", ()), ("vmap", ("mesh=data", "mesh.data=4"))]
+)
+def test_population_member_is_single_run(tmp_path: Path, alone: Path, kind: str, mesh: tuple[str, ...]) -> None:
+    found = population(tmp_path, kind, *DIFFERENT, base=(*BASE, *mesh))
+    for at in range(len(DIFFERENT)):
+        wanted, given = curves(alone / str(at)), curves(tmp_path / str(at))
+        assert wanted.keys() == given.keys()
+        for name in wanted:
+            np.testing.assert_allclose(given[name], wanted[name], rtol=0 if kind != "vmap" else 1e-5, err_msg=name)
+        result = json.loads((alone / str(at) / "result.json").read_text())
+        assert found[at].state == "done"
+        assert found[at].scores == pytest.approx((result["validation"]["loss"],), rel=1e-5)
+        accuracy = json.loads((tmp_path / str(at) / "result.json").read_text())["test"]["accuracy"]
+        assert accuracy == result["test"]["accuracy"]
+
+
+@pytest.mark.parametrize("kind", ["threads", "vmap"])
+def test_a_member_that_diverges_fails_alone_and_frees_its_place(tmp_path: Path, kind: str) -> None:
+    jobs = ("seed=1", "optimizer.learning_rate=1e38 seed=1", "seed=2", "seed=3")
+    found = population(tmp_path, kind, *jobs, base=SHORT, at_once=2)
+    assert [found[at].state for at in range(4)] == ["done", "failed", "done", "done"]
+    assert "not finite" in (found[1].error or "")
+    assert found[1].steps == 0
+    assert not list((tmp_path / "1" / "checkpoints").glob("[0-9]*"))
+    lone = run_fit(tmp_path / "alone", *SHORT, "seed=3")
+    assert found[3].scores == pytest.approx((lone["validation"]["loss"],), rel=1e-5)
+
+
+def test_other_verbs_use_a_member(tmp_path: Path) -> None:
+    population(tmp_path, "vmap", "seed=1", "seed=2", base=("model.widths=[4]", "steps=20", "batch_size=16"))
+    found = bigtrain("evaluate", str(tmp_path / "1"), "--json")
+    assert found.code == 0, found.err
+    scores = json.loads((tmp_path / "1" / "result.json").read_text())["test"]
+    assert json.loads(found.out)["accuracy"] == scores["accuracy"]
+    again = bigtrain("fit", f"run_dir={tmp_path / '1'}", "steps=30", "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["steps"] == 30
+
+
+def test_members_of_different_lengths_share_slots(tmp_path: Path) -> None:
+    jobs = ("steps=20 seed=1", "steps=50 seed=2", "steps=35 seed=3")
+    base = ("model.widths=[4]", "batch_size=16", "log_every=9")
+    found = population(tmp_path / "together", "vmap", *jobs, base=base, at_once=2)
+    assert [found[at].steps for at in range(3)] == [20, 50, 35]
+    for at, text in enumerate(jobs):
+        lone = run_fit(tmp_path / "alone" / str(at), *base, *text.split())
+        assert found[at].scores == pytest.approx((lone["validation"]["loss"],), rel=1e-5)
