@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from bigtrain.parallel import cluster, distributed
 from bigtrain.parallel.alike import check_alike
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
+from bigtrain.run.lock import held
 
 if TYPE_CHECKING:
     from bigtrain.data.spec import Dataset
@@ -41,6 +43,21 @@ def run(
     clock: Clock,
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
+    with ExitStack() as holding:
+        _run(overrides, holding, cfg, dry_run, as_json, config_dir, trust, clock)
+
+
+def _run(
+    overrides: Sequence[str],
+    holding: ExitStack,
+    cfg: bool,
+    dry_run: bool,
+    as_json: bool,
+    config_dir: Path | None,
+    trust: Sequence[str],
+    clock: Clock,
+) -> None:
+    """The same; the run directory is held until `holding` is closed."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
     peers = distributed.current() if cfg else _joined(composed, checked)
     path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
@@ -66,6 +83,7 @@ def run(
         waits, steps = checked.run.early_stopping.patience, lengths.steps
         if peers.shared("finished", partial(_finished, existing, steps, waits, console, again, as_json=as_json)):
             return
+        holding.enter_context(held(existing.path))
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
         ready = _compiled(prepare, checked, trusted, dataset, overrides)
@@ -75,7 +93,7 @@ def run(
         typed = composed.overrides
         check_memory(ready, lambda more: understood([*typed, *more], config_dir, trust)[1], trusted, dataset, typed)
     clock.recharge("compile", ready.compile_seconds)
-    directory = existing if existing is not None or dry_run else _created(path, composed, overrides)
+    directory = existing if existing is not None or dry_run else _created(path, composed, overrides, holding)
     console.table(report.summary(ready, checked, directory.path if directory else path))
     if dry_run or directory is None:
         if peers.leader:
@@ -94,12 +112,15 @@ def _joined(composed: Composed, checked: Checked) -> distributed.Alone | distrib
     return peers
 
 
-def _created(path: Path, composed: Composed, typed: Sequence[str]) -> RunDirectory:
+def _created(path: Path, composed: Composed, typed: Sequence[str], holding: ExitStack) -> RunDirectory:
     """A new run directory, made by process 0; with a number behind its name where it is taken and wasn't typed."""
-    named = any(key_of(text) == "run_dir" for text in typed)
-    parts = (path, to_yaml(composed.written), kept(composed.overrides))
-    make = partial(RunDirectory.create, *parts, numbered=not named)
-    return RunDirectory(Path(distributed.current().shared("directory", lambda: str(make().path))))
+    named, peers = any(key_of(text) == "run_dir" for text in typed), distributed.current()
+    made = peers.shared("directory", lambda: str(RunDirectory.claimed(path, numbered=not named)))
+    directory = RunDirectory(Path(made))
+    holding.enter_context(held(directory.path))
+    parts = (to_yaml(composed.written), kept(composed.overrides))
+    peers.shared("begun", lambda: str(directory.begun(*parts).path))
+    return directory
 
 
 def _existing(path: Path, *, new: bool) -> bool:

@@ -14,8 +14,8 @@ with the same code; where one is lost, the others end with 1.
 from __future__ import annotations
 
 import difflib
-import unicodedata
 import signal
+import unicodedata
 from collections.abc import Iterable
 
 

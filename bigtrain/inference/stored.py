@@ -54,7 +54,7 @@ def read(
         values["data"] = {name: value for name, value in values["data"].items() if name != "url"}
     for text in overrides:
         _apply(values, text)
-    _check_expanded(values)
+    check_expanded(values)
     trusted = Trust.of(trust)
     checked = check(values, trusted)
     spec = spec_from_json(directory.read("spec.json", untrusted.LARGE), directory.path / "spec.json")
@@ -62,15 +62,8 @@ def read(
     return Stored(directory, checked, trusted, spec, checkpoint)
 
 
-def steps(directory: RunDirectory) -> list[int]:
-    """Steps with a complete checkpoint, ascending: as `Checkpoints.steps`, which needs JAX."""
-    folder = directory.checkpoints
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdecimal() and (folder / f"{name}.json").is_file())
-
-
 def _check_checkpoint(directory: RunDirectory, wanted: str) -> None:
-    found = steps(directory)
+    found = directory.saved()
     if not found:
         raise InputError(
             f"{directory.path} has no checkpoint yet\n  train it first: bigtrain fit run_dir={directory.path}"
@@ -79,7 +72,7 @@ def _check_checkpoint(directory: RunDirectory, wanted: str) -> None:
         raise ConfigError("--checkpoint", f"there is no {wanted!r}", allowed=["last", "best", *map(str, found)])
 
 
-def _check_expanded(values: Mapping[str, Any]) -> None:
+def check_expanded(values: Mapping[str, Any]) -> None:
     """Refuses interpolations: a run directory may come from a stranger, and they read the environment."""
     for path, value in _strings(values):
         if "${" in value and not path.startswith("run_dir"):

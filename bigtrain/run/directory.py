@@ -6,6 +6,8 @@ spec.json         the data's shapes, classes and vocabulary: enough to use the m
 environment.json  versions, devices, commit
 metrics.jsonl     …and what the other loggers write
 checkpoints/      training states
+.lock             held by the process that trains the run
+receipt.json      what `bigtrain verify` found
 samples/          what a generative model made
 curves.png        learning curves
 profile/          traces of some steps
@@ -39,7 +41,7 @@ EXTENDABLE = (
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
-_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
+_BEGUN = (".lock", "overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
 """All that is in a folder whose run was killed before its config was written, or that `bigtrain launch` has made."""
 
 SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
@@ -61,12 +63,17 @@ class RunDirectory:
             overrides: what was typed.
             numbered: take the next free name (`…-2`) if the folder is there: two runs may start in the same second.
         """
-        run = cls(cls.claimed(path, numbered=numbered))
+        return cls(cls.claimed(path, numbered=numbered)).begun(config_yaml, overrides)
+
+    def begun(self, config_yaml: str, overrides: Sequence[str]) -> RunDirectory:
+        """The same folder, as a run; refused where another has become one there in the meantime."""
+        if self.exists(self.path):
+            raise InputError(f"run_dir: {str(self.path)!r} holds a run that has just been started by another process")
         try:
-            run.keep(config_yaml, overrides)
+            self.keep(config_yaml, overrides)
         except OSError as error:
-            raise _unwritable(path, error.strerror or str(error)) from error
-        return run
+            raise _unwritable(self.path, error.strerror or str(error)) from error
+        return self
 
     @classmethod
     def claimed(cls, path: Path, *, numbered: bool) -> Path:
@@ -215,11 +222,10 @@ def _claimed(path: Path) -> Path:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The complete checkpoints in a folder of them, ascending; `bigtrain.checkpoint` says what makes one."""
+    """The steps of the committed checkpoints in a folder of them, ascending; see `bigtrain.checkpoint`."""
     if not folder.is_dir():
         return []
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()]
-    return sorted(int(name) for name in names if (folder / f"{name}.json").is_file())
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and entry.is_dir())
 
 
 def _unwritable(path: Path, reason: str) -> InputError:
