@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from bigtrain.config.errors import code_of
 from bigtrain.sweep.member import Settings, run
 from bigtrain.train import interrupt
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     with interrupt.requests() as listener:
         outcome = run(overrides, Settings.from_json(settings), listener)
     if outcome.state == "waiting" and listener.received is not None:
-        return 128 + listener.received
+        return code_of(listener.received)
     if outcome.error is not None:
         print(f"error: {outcome.error}", file=sys.stderr)
     return 1 if outcome.machine else 0

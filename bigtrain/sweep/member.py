@@ -139,7 +139,7 @@ def train(member: Member, ready: Prepared, judge: Judge, listener: Requests | No
             Silent(),
             Clock(),
             listener=listener,
-            curves=False,
+            alone=False,
             explains=False,
         )
         result.setdefault("parameters", sum(leaf.size for leaf in ready.program.abstract.params.values()))
