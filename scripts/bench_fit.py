@@ -6,6 +6,7 @@ loggers and progress on (checkpoints and evaluation happen outside of the measur
 part of a training step). The two are timed in turn and the ratio is taken pair by pair, since machines are noisy.
 
     python scripts/bench_fit.py --pairs 9 --steps 4000
+    python scripts/bench_fit.py --nonfinite    # what each on_nonfinite costs beside no check at all
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -28,13 +29,16 @@ from bigtrain.data.load import load_data
 from bigtrain.run.clock import Clock
 from bigtrain.tracking.console import Console
 from bigtrain.train import hooks
-from bigtrain.train.fit import Start, assemble
+from bigtrain.train.check_finite import CheckFinite
+from bigtrain.train.fit import Beside, Start, assemble
 from bigtrain.train.interrupt import Requests
 from bigtrain.train.loop import train
 from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import prepare
 
 WIDTHS, BATCH, SCANNED = (64, 64), 32, 32
+ANSWERS = {"stop": (), "skip": ("on_nonfinite=skip",), "skip_spikes": ("skip_spikes=10",)}
+"""What may be done about a number that is not finite, as overrides."""
 
 
 def write_data(folder: Path) -> Path:
@@ -50,11 +54,19 @@ def write_data(folder: Path) -> Path:
     return path
 
 
-def bigtrain_side(data: Path, folder: Path, steps: int) -> Callable[[], float]:
-    """Seconds a step of the real loop, with the loggers that a run has by default."""
+def bigtrain_side(data: Path, folder: Path, steps: int, *more: str, checked_for: bool = True) -> Callable[[], float]:
+    """Seconds a step of the real loop, with the loggers that a run has by default.
+
+    Args:
+        data: the file.
+        folder: for the run.
+        steps: of a timing.
+        more: further overrides.
+        checked_for: whether the state is checked for what is not finite.
+    """
     overrides = [
         "data=npz", f"data.path={data}", f"model.widths=[{WIDTHS[0]},{WIDTHS[1]}]", f"batch_size={BATCH}",
-        f"steps={steps}", f"run_dir={folder / 'run'}",
+        f"steps={steps}", f"run_dir={folder / 'run'}", *more,
     ]  # fmt: skip
     _, checked, trusted = understood(overrides, None, [])
     ready = prepare(checked, trusted, load_data(checked, trusted))
@@ -74,8 +86,11 @@ def bigtrain_side(data: Path, folder: Path, steps: int) -> Callable[[], float]:
             checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
             console = Console(quiet=True)
             clock, watching = Clock(), [*loggers, console]
-            parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, Requests(), clock)
-            measured = [part for part in parts if not isinstance(part, (hooks.Evaluate, hooks.Save, hooks.SaveBest))]
+            check = CheckFinite(steps)
+            beside = Beside(checked, trusted, directory, console, clock, Requests(), check)
+            parts, _ = assemble(ready, start, numbers, checkpoints, watching, beside)
+            left_out = (hooks.Evaluate, hooks.Save, hooks.SaveBest, *(() if checked_for else (CheckFinite,)))
+            measured = [part for part in parts if not isinstance(part, left_out)]
             jax.block_until_ready(start.state)
             begun = time.perf_counter()
             train(
@@ -136,27 +151,36 @@ def bare_side(data: Path, steps: int) -> Callable[[], float]:
     return once
 
 
+def compared(sides: Mapping[str, Callable[[], float]], pairs: int) -> None:
+    """Times the sides in turn, and prints the ratio of each to the last, pair by pair."""
+    names = list(sides)
+    for once in sides.values():  # warm
+        once()
+    times = [[sides[name]() for name in names] for _ in range(pairs)]
+    for name, column in zip(names, zip(*times, strict=True), strict=True):
+        ratios = [own / row[-1] for own, row in zip(column, times, strict=True)]
+        spread = f"median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}"
+        print(f"{name:<12} {statistics.median(column) * 1e6:7.1f} µs/step   ratio of pairs: {spread}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=9, help="how often each side is timed")
     parser.add_argument("--steps", type=int, default=4096, help="optimizer steps a timing")
+    parser.add_argument("--nonfinite", nargs="*", choices=ANSWERS, help="compare the answers to what is not finite")
     asked = parser.parse_args()
     steps = asked.steps // SCANNED * SCANNED
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_data(folder)
-        ours, bare = bigtrain_side(data, folder, steps), bare_side(data, steps)
-        ours(), bare()  # warm
-        ratios, times = [], []
-        for _ in range(asked.pairs):
-            pair = ours(), bare()
-            ratios.append(pair[0] / pair[1])
-            times.append(pair)
-            print(f"bigtrain {pair[0] * 1e6:7.1f} µs/step   bare scan {pair[1] * 1e6:7.1f} µs/step   {ratios[-1]:.3f}")
-    middle = [statistics.median(side) * 1e6 for side in zip(*times, strict=True)]
-    print(f"median: bigtrain {middle[0]:.1f}, bare scan {middle[1]:.1f} µs/step")
-    print(f"ratio of pairs: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {steps} steps a timing")
+        if asked.nonfinite is not None:
+            chosen = asked.nonfinite or ANSWERS
+            sides = {name: bigtrain_side(data, folder, steps, *ANSWERS[name]) for name in chosen}
+            sides["no check"] = bigtrain_side(data, folder, steps, checked_for=False)
+        else:
+            sides = {"bigtrain": bigtrain_side(data, folder, steps), "bare scan": bare_side(data, steps)}
+        compared(sides, asked.pairs)
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {steps} steps a timing, {asked.pairs} times each")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigtrain.cli import is_out_of_memory
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, InputError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
@@ -61,7 +62,7 @@ def _run(
     peers = distributed.current() if cfg else _joined(composed, checked)
     path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
     there = peers.shared("existing", lambda: _existing(path, new=not (cfg or dry_run)))
-    existing = RunDirectory(path) if there else None
+    existing = RunDirectory.checked(path) if there else None
     if existing is not None:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
@@ -153,10 +154,15 @@ def _compiled(prepare: Any, checked: Checked, trusted: Trust, dataset: Any, type
     """The compiled run; the compiler of some accelerators refuses what doesn't fit."""
     try:
         ready: Prepared = prepare(checked, trusted, dataset)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         from bigtrain.plan.check import explained
 
-        refused = explained(error, typed)
+        refused: Exception | None = explained(error, typed)
+        if refused is None and is_out_of_memory(error):
+            from bigtrain.plan.exhausted import while_compiling
+            from bigtrain.train.prepare import definition
+
+            refused = while_compiling(definition(checked, trusted, dataset).recipe()[1].params)
         if refused is None:
             raise
         raise refused from error
@@ -225,7 +231,6 @@ def _finished(
 ) -> bool:
     """Answers for a run that has nothing left to do, and refuses to train one for fewer steps than it has done."""
     from bigtrain.checkpoint import Checkpoints
-    from bigtrain.cli import report
 
     done = max(Checkpoints(existing.checkpoints).complete(), default=0)  # process 0 alone is asked
     if done > steps:
@@ -233,6 +238,18 @@ def _finished(
     result = existing.result()
     if result is None or result.get("steps") != done:
         return False
+    try:
+        return _shown(existing, result, steps, patience, console, again, as_json=as_json)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # it isn't what a run of ours writes
+        raise InputError(f"{existing.path / 'result.json'}: is no result of a run: {str(error)[:100]}") from error
+
+
+def _shown(
+    existing: RunDirectory, result: Mapping[str, Any], steps: int, patience: int | None, console: Console, again: str,
+    *, as_json: bool,
+) -> bool:  # fmt: skip
+    """Prints the result of a run that is finished; False for one that stopped early and is now to wait longer."""
+    done = result["steps"]
     how, more = f"{done:,} steps", f"steps={2 * done}"
     if done != steps:
         stopped = result.get("stopped_early") or {}
@@ -241,7 +258,9 @@ def _finished(
         how, more = f"it stopped early at step {done:,} of {steps:,}", f"early_stopping.patience={2 * patience}"
     console.say(f"{existing.path} is finished: {how}. To train it further:", style="bold")
     console.say(f"  bigtrain fit run_dir={existing.path} {more}{again}")
-    report.result(result, as_json=as_json, again=again)
+    from bigtrain.cli import report
+
+    report.result({**result, "run_dir": str(existing.path)}, as_json=as_json, again=again)
     return True
 
 
@@ -265,6 +284,12 @@ def _train(
     except Interrupted as stopped:
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
         console.say(f"  bigtrain fit run_dir={directory.path}{again}")
-        raise SystemExit(128 + stopped.signal_number) from None
+        raise SystemExit(code_of(stopped.signal_number)) from None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        from bigtrain.plan.exhausted import while_running
+
+        raise while_running(ready) from error
     if distributed.current().leader:
         report.result(result, as_json=as_json, again=again)

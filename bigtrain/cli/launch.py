@@ -22,13 +22,13 @@ from typing import IO, Any
 
 import bigtrain
 from bigtrain.config.compose import quoted
-from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.config.errors import ConfigError, InputError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.parallel import cluster, watch
 from bigtrain.run.directory import RunDirectory
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-AGREED = tuple(128 + number for number in FORWARDED)
+AGREED = tuple(map(code_of, FORWARDED))
 """Exit codes of processes that were interrupted, and have saved together."""
 
 PACKAGE = Path(bigtrain.__file__).parents[1]
@@ -108,7 +108,7 @@ def _run_dir(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[
     _, checked, _ = understood(overrides, config_dir, trust)
     path = Path(checked.run.run_dir).expanduser()
     if RunDirectory.exists(path):
-        continued(RunDirectory(path), overrides, config_dir, trust)
+        continued(RunDirectory.checked(path), overrides, config_dir, trust)
     elif new:
         named = any(key_of(text) == "run_dir" for text in overrides)
         return RunDirectory.claimed(path, numbered=not named)
@@ -200,19 +200,19 @@ class Job:
                 break
             time.sleep(POLL_SECONDS)
         trained, first = self._trains(), None
-        code = 0 if self.signal is None or len(self.workers) == self.number else 128 + self.signal
+        code = 0 if self.signal is None or len(self.workers) == self.number else code_of(self.signal)
         if failed:
             first = max(failed, key=lambda worker: worker.process.returncode < 0)  # a killed one is the cause
             code = first.code() or 1
         elif self._given_up():
-            code = 128 + (self.signal or 0)
+            code = code_of(self.signal or 0)
         patience = SAVING_SECONDS if trained else QUIT_SECONDS if self.signal is not None else GRACE_SECONDS
         self._end_others(patience if code in AGREED else GRACE_SECONDS)
         self._drain()
         if self.signal is not None and (self.insists or (not trained and code in AGREED)):
             when = "by a second signal" if trained else "before training began"
             print(f"interrupted {when}; {self._kept()}", file=sys.stderr, flush=True)
-            return 128 + self.signal
+            return code_of(self.signal)
         alike = {worker.code() for worker in self.workers} == {code}
         if first is not None and not (alike and (code == InputError.exit_code or (trained and code in AGREED))):
             self._report(first)

@@ -6,13 +6,16 @@
     │   └── DataError    a file or an array that can't be used, named by its path
     └── RunError         exit 1: the run started and could not go on (diverged, disk full); what was saved is intact
 
-Interrupts end with 128 + the signal's number, as shells expect: 130 for SIGINT, 143 for SIGTERM, 138 for
-SIGUSR1. Of several processes all end with the same code; where one is lost, the others end with 1.
+Interrupts end with 128 + the signal's number, as shells expect: 130 for SIGINT, 143 for SIGTERM. SIGUSR1, by which
+Slurm warns of a job's limit, asks for the same as SIGTERM and ends with the same code. Of several processes all end
+with the same code; where one is lost, the others end with 1.
 """
 
 from __future__ import annotations
 
 import difflib
+import signal
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -53,6 +56,19 @@ class DataError(InputError):
 
     def __init__(self, where: object, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"{where}: {problem}" + (f"\n  {hint}" if hint else ""))
+
+
+def harmless(text: str) -> str:
+    """The text without control characters, which a terminal would obey; a name in a file may be a stranger's."""
+    return "".join(
+        "\ufffd" if unicodedata.category(character) == "Cc" and character not in "\n\t" else character
+        for character in text
+    )
+
+
+def code_of(number: int) -> int:
+    """The exit code of a run that ended for a signal, with everything saved."""
+    return 128 + (signal.SIGTERM if number == signal.SIGUSR1 else number)
 
 
 def nearest(word: str, choices: Iterable[str], *, number: int = 1, cutoff: float = 0.6) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from bigtrain.config.duration import Duration
 from bigtrain.config.values import (
     Component,
+    Factor,
     Fraction,
     NonNegativeFloat,
     NonNegativeInt,
@@ -176,6 +177,13 @@ class RunConfig:
         placement: keep the training set on the device, or stream it; auto keeps what fits.
         data_workers: processes that read and decode a streamed training set; 0 is a thread of the run's own process.
         steps_per_dispatch: steps that run in one call of the compiled program; auto makes Python's share negligible.
+        on_nonfinite: what happens when the loss, or anything in the training state, is not finite after a step: stop
+            ends the run, skip leaves that step's update out, rollback goes back to the newest checkpoint and on from
+            there with the batches that come after.
+        nonfinite_limit: steps in a row that may be skipped, or how often a run may go back, before it ends.
+        skip_spikes: also leave out a step whose gradient norm is more than so many times its running average.
+        watchdog: seconds without progress after which a hung run is ended, with what every thread was doing in
+            stacks.txt; null waits forever.
         profile: record a trace of some steps for Perfetto and TensorBoard, and measure the share of the peak speed
             (MFU) also where no table has the device's.
         profile_from: the first step in the trace.
@@ -212,6 +220,10 @@ class RunConfig:
     placement: Literal["auto", "resident", "stream"] = "auto"
     data_workers: NonNegativeInt = 0
     steps_per_dispatch: PositiveInt | Literal["auto"] = "auto"
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    nonfinite_limit: PositiveInt = 10
+    skip_spikes: Factor | None = None
+    watchdog: PositiveFloat | None = 1800.0
     profile: bool = False
     profile_from: Steps = "50%"  # type: ignore[assignment]
     profile_steps: PositiveInt = 20

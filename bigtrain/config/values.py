@@ -36,6 +36,7 @@ NonNegativeInt = Annotated[int, Bounds(low=0)]
 PositiveFloat = Annotated[float, Bounds(low=0.0, low_open=True)]
 NonNegativeFloat = Annotated[float, Bounds(low=0.0)]
 Fraction = Annotated[float, Bounds(low=0.0, high=1.0)]
+Factor = Annotated[float, Bounds(low=1.0, low_open=True)]
 Rate = Annotated[float, Bounds(low=0.0, high=1.0, high_open=True)]  # a share that may not be everything: dropout
 
 Steps = Annotated[float, "duration"]  # given as 2000, "10epochs", "5%" or "1_000_000examples"; arrives as steps

@@ -62,7 +62,7 @@ class Placement(Protocol):
         ...
 
 
-def take(feed: Feed, at: jax.Array) -> dict[str, jax.Array]:
+def take(feed: Feed, at: jax.Array | int) -> dict[str, jax.Array]:
     """Batch number `at` of a feed, inside the compiled program."""
     if isinstance(feed, tuple):
         arrays, indices = feed

@@ -93,6 +93,7 @@ class Order:
     size: int
     batch_size: int
     seed: int
+    skipped: int = 0  # batches that a run which went back has left out before the ones to come
 
     @property
     def steps_per_epoch(self) -> float:
@@ -101,7 +102,7 @@ class Order:
 
     def batches(self, step: int, number: int) -> np.ndarray:
         """Example indices of the `number` steps from `step` on: int64 [number, batch_size]."""
-        first = step * self.batch_size
+        first = (step + self.skipped) * self.batch_size
         last = first + number * self.batch_size
         length = min(BLOCK, 32 * self.size)
         blocks = [_block(self.size, self.seed, length, at) for at in range(first // length, -(-last // length))]

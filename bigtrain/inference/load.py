@@ -75,7 +75,10 @@ def restore(stored: Stored) -> Trained:
     meshes.simulate(run.mesh)  # before anything asks JAX for its devices
     checkpoints = Checkpoints(stored.directory.checkpoints, run.checkpoint)
     at = _chosen(checkpoints, stored.checkpoint)
-    chain = Chain(nodes["optimizer"], nodes["schedule"], stored.trusted, run.clip_norm is not None, run.freeze)
+    chain = Chain(
+        nodes["optimizer"], nodes["schedule"], stored.trusted, run.clip_norm is not None, run.freeze,
+        run.skip_spikes is not None,
+    )  # fmt: skip
     made = Definition(
         nodes["model"], nodes["task"], chain, stored.spec, stored.trusted, run.precision, run.accumulate,
         run.ema is not None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigtrain.config import untrusted
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import parse
 from bigtrain.config.errors import ConfigError, InputError
@@ -56,7 +57,7 @@ def read(
     check_expanded(values)
     trusted = Trust.of(trust)
     checked = check(values, trusted)
-    spec = spec_from_json(directory.read("spec.json"), directory.path / "spec.json")
+    spec = spec_from_json(directory.read("spec.json", untrusted.LARGE), directory.path / "spec.json")
     _check_checkpoint(directory, checkpoint)
     return Stored(directory, checked, trusted, spec, checkpoint)
 

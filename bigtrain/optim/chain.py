@@ -19,6 +19,7 @@ from bigtrain.config.check import Node
 from bigtrain.config.errors import ConfigError, did_you_mean
 from bigtrain.config.trust import Trust
 from bigtrain.models.layers import STACKED
+from bigtrain.optim import spikes
 from bigtrain.optim.schedule import Shape
 
 Numbers = Mapping[str, Any]
@@ -37,6 +38,7 @@ class Chain:
     trusted: Trust
     clip: bool = False
     freeze: tuple[str, ...] = ()
+    spikes: bool = False  # whether the norm of the gradient is compared with its running average
 
     def shape(self, numbers: Numbers) -> Shape:
         """The schedule as a function of the step."""
@@ -65,6 +67,8 @@ class Chain:
             rule = optax.chain(optax.clip_by_global_norm(numbers["clip_norm"]), rule)
         if self.freeze:
             rule = optax.partition({"train": rule, "freeze": optax.set_to_zero()}, self._labels)
+        if self.spikes:
+            rule = optax.chain(spikes.compared(), rule)
         return optax.with_extra_args_support(rule)
 
     def traceable(self, numbers: Mapping[str, float]) -> dict[str, float]:

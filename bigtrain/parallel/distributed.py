@@ -12,13 +12,13 @@ import socket
 import sys
 from typing import Any
 
-from bigtrain.config.errors import BigtrainError, InputError, RunError
+from bigtrain.config.errors import BigtrainError, InputError, RunError, code_of
 from bigtrain.config.schema import DistributedConfig
 from bigtrain.parallel import cluster
 from bigtrain.parallel.peers import Alone, Peers
 from bigtrain.parallel.watch import Watch, on_abort
 
-AGREED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
+AGREED = (0, code_of(signal.SIGINT), code_of(signal.SIGTERM))
 """Exit codes that all processes come to together: done, or interrupted with everything saved."""
 
 TOGETHER_SECONDS = 5.0  # for processes that fail alike to find that out from each other
@@ -60,7 +60,7 @@ def _told_to_end(watch: Watch, number: int) -> None:
     """Ends all processes on a signal to one, where the training loop doesn't listen for it."""
     if watch.index == 0:
         os.write(2, b"interrupted; what was saved is intact\n")
-    watch.end_all(f"was told to end ({number})", 128 + number)
+    watch.end_all(f"was told to end ({number})", code_of(number))
 
 
 def _joined(found: cluster.Coordinates, cfg: DistributedConfig) -> Any:

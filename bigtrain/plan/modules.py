@@ -22,7 +22,7 @@ class Part:
 
 def parts(state: TrainState) -> list[Part]:
     """The parts in the model's order, by the first names that tell them apart."""
-    depth = _depth(list(state.params))
+    depth = shown_depth(list(state.params))
     found: dict[str, list[int]] = {}
     for name, leaf in state.params.items():
         sums = found.setdefault(".".join(name.split(".")[:depth]), [0, 0, 0])
@@ -33,7 +33,7 @@ def parts(state: TrainState) -> list[Part]:
     return [Part(name, *sums) for name, sums in found.items()]
 
 
-def _depth(names: list[str]) -> int:
+def shown_depth(names: list[str]) -> int:
     """How many names of a path are shown: as many as give at most `SHOWN` parts, but no single numbers or weights."""
     best = 1
     for depth in (2, 3):

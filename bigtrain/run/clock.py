@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
+from bigtrain.parallel.pulse import beat
+
 Item = TypeVar("Item")
 Part = Literal["start", "compile", "data wait", "step", "evaluation", "samples", "checkpoint", "logging", "profile"]
 """`start` is all that no other part claims: imports, the config, reading the data, making or restoring the state."""
@@ -51,6 +53,11 @@ class Clock:
         self._spent[self._part] -= seconds
         self._spent[name] = self._spent.get(name, 0.0) + seconds
 
+    @property
+    def now(self) -> Part:
+        """The part that is under way."""
+        return self._part
+
     def training(self) -> float:
         """Seconds spent on training itself until now: steps, waiting for their data, and logging them."""
         spent = self.spent()
@@ -58,6 +65,7 @@ class Clock:
 
     def _turn_to(self, name: Part) -> Part:
         """Charges the time until now, and says what it was charged to."""
+        beat()
         now, before = time.perf_counter(), self._part
         self._spent[before] = self._spent.get(before, 0.0) + now - self._since
         self._since, self._part = now, name

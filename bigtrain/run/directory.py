@@ -12,6 +12,8 @@ samples/          what a generative model made
 curves.png        learning curves
 profile/          traces of some steps
 result.json       the final scores; exists exactly when the run is finished
+diverged.json     the step that broke the run, its examples, and what of it was not finite first
+stacks.txt        what every thread was doing when the watchdog ended the run
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bigtrain.config import untrusted
 from bigtrain.config.errors import InputError, RunError, nearest
 from bigtrain.parallel import distributed
 
 EXTENDABLE = (
     "steps", "stop_at", "eval_every", "log_every", "eval_batch_size", "run_dir", "placement", "data_workers",
     "steps_per_dispatch", "profile", "profile_from", "profile_steps", "compilation_cache", "checkpoint",
-    "early_stopping", "plan", "loggers", "plugins", "mesh", "distributed",
+    "early_stopping", "plan", "loggers", "plugins", "mesh", "distributed", "on_nonfinite", "nonfinite_limit",
+    "watchdog",
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
@@ -113,7 +115,7 @@ class RunDirectory:
         """An existing run; when there is none, the error names the nearest ones."""
         folder = Path(path)
         if cls.exists(folder):
-            return cls(folder)
+            return cls.checked(folder)
         problem = "it has no config.yaml" if folder.is_dir() else "it is a file"
         problem = problem if folder.exists() else "there is no such folder"
         inside = [item.parent for item in folder.glob("*/config.yaml")] if folder.is_dir() else []
@@ -126,6 +128,12 @@ class RunDirectory:
         else:
             hint = "bigtrain fit makes one; it prints the path as 'run'"
         raise InputError(f"{str(path)!r} is no run directory: {problem}\n  {hint}")
+
+    @classmethod
+    def checked(cls, path: Path) -> RunDirectory:
+        """A run that may come from a stranger: nothing in it may lead out of it, to be read or written there."""
+        untrusted.check_contained(path)
+        return cls(path)
 
     def check_seen(self) -> None:
         """Of several processes, each looks whether it sees what process 0 has written: they have to share the disk."""
@@ -154,32 +162,35 @@ class RunDirectory:
 
     def config(self) -> dict[str, Any]:
         """The config that the run was started with, as data: nothing in it is expanded."""
+        path = self.path / "config.yaml"
         try:
-            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path / 'config.yaml'}: can't be read: {' '.join(str(error).split())}") from error
-        if not isinstance(found, dict):
-            raise InputError(f"{self.path / 'config.yaml'}: is no config")
+            found = untrusted.read_yaml(path)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: there is no such file") from error
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise InputError(f"{path}: is no config")
         return found
 
     def overrides(self) -> list[str]:
         """What was typed when the run was started."""
         found = self.read("overrides.json")
-        return [str(item) for item in found] if isinstance(found, list) else []
+        if found is not None and not (isinstance(found, list) and all(isinstance(item, str) for item in found)):
+            raise InputError(f"{self.path / 'overrides.json'}: is no list of overrides")
+        return found or []
 
     def result(self) -> dict[str, Any] | None:
         """The final scores, or None while the run isn't finished."""
         found = self.read("result.json")
-        return found if isinstance(found, dict) else None
+        if found is not None and not isinstance(found, dict):
+            raise InputError(f"{self.path / 'result.json'}: is no result of a run")
+        return found
 
-    def read(self, name: str) -> Any:
-        """A JSON file of the run, or None when it isn't there."""
+    def read(self, name: str, most: int = untrusted.SMALL) -> Any:
+        """A JSON file of the run, of at most `most` bytes; None when it isn't there."""
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            return untrusted.read_json(self.path / name, most)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path / name}: can't be read: {error}") from error
 
     def write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all; of several processes, process 0 does."""

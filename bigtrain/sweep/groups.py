@@ -21,11 +21,12 @@ from bigtrain.train.prepare import Prepared, converter, definition, given_number
 
 FREE = (
     "seed", "run_dir", "steps", "stop_at", "eval_every", "log_every", "checkpoint", "early_stopping", "loggers", "plan",
-    "plugins", "profile", "profile_from", "profile_steps", "distributed", "compilation_cache", *COMPONENTS, "augment",
+    "plugins", "profile", "profile_from", "profile_steps", "distributed", "compilation_cache", "nonfinite_limit",
+    "watchdog", *COMPONENTS, "augment",
 )  # fmt: skip
 """Keys of the spine that no program depends on, and components, which are looked at one by one."""
 
-OPTIONAL = ("clip_norm", "ema")
+OPTIONAL = ("clip_norm", "ema", "skip_spikes")
 """Numbers of the spine: a program depends on whether they are given, not on their value."""
 
 

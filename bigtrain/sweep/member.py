@@ -132,7 +132,15 @@ def train(member: Member, ready: Prepared, judge: Judge, listener: Requests | No
     try:
         directory = directory_of(member)
         result = fit(
-            ready, member.checked, member.trusted, directory, Silent(), Clock(), listener=listener, curves=False
+            ready,
+            member.checked,
+            member.trusted,
+            directory,
+            Silent(),
+            Clock(),
+            listener=listener,
+            curves=False,
+            explains=False,
         )
         result.setdefault("parameters", sum(leaf.size for leaf in ready.program.abstract.params.values()))
         outcome = judge.outcome(result, member.stop_at)

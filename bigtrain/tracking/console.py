@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
+
+from bigtrain.config.errors import harmless
+from bigtrain.config.secrets import hidden
 
 LINE_SECONDS = 5.0  # off a terminal, at most one progress line in so many seconds
 
@@ -26,14 +29,17 @@ class Console:
         self._range, self._begun, self._last_line = (0, 0), 0.0, 0.0
 
     def say(self, text: str = "", style: str = "") -> None:
-        """One line."""
-        self.rich.print(Text(text, style=style))
+        """One line; a terminal that is gone ends no run."""
+        try:
+            self.rich.print(Text(harmless(hidden(text)), style=style))
+        except OSError:
+            self.rich.quiet, self.live = True, False
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Named facts, aligned."""
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
-            self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), value))
+            self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), harmless(hidden(value))))
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:
@@ -55,7 +61,7 @@ class Console:
 
     def advance(self, step: int) -> None:
         """The run has come to `step`."""
-        if self._bar is not None:
+        if self._bar is not None and self.live:
             self._bar.update(self._task, completed=step, status=f"{step:,}/{self._range[1]:,} {self._status(step)}")
         elif time.monotonic() - self._last_line > LINE_SECONDS and self._latest:
             self._line(step)
@@ -74,7 +80,8 @@ class Console:
     def close(self) -> None:
         """Takes the bar away."""
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()
             self._bar = None
 
     def _line(self, step: int) -> None:

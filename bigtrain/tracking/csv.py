@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from bigtrain.tracking.append import Appended
 
 
 class CSV:
@@ -21,13 +24,12 @@ class CSV:
         self._path = directory / "metrics.csv"
         self._rows: dict[int, dict[str, object]] = {}
         if resumed is not None and self._path.is_file():
-            with open(self._path, newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    if (row.get("step") or "").isdigit() and int(row["step"]) <= resumed:
-                        self._rows[int(row["step"])] = {name: value for name, value in row.items() if value}
-        self._columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
+            for row in csv.DictReader(io.StringIO(_whole_lines(self._path))):
+                if (row.get("step") or "").isdecimal() and int(row["step"]) <= resumed:
+                    self._rows[int(row["step"])] = {name: value for name, value in row.items() if name and value}
+        self._columns: list[str] = []
         self._open: int | None = None  # the step whose row may still grow
-        self._rewrite()
+        self._rewrite(list(dict.fromkeys(name for row in self._rows.values() for name in row)))
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds to the row of the step, which is written when the next step comes; see `Logger`."""
@@ -45,18 +47,27 @@ class CSV:
         """Appends the open row; a new metric makes a new column, and that a new file."""
         row = self._rows[self._open]  # type: ignore[index]
         new = [name for name in row if name not in self._columns]
-        self._columns += new
-        if new:
-            self._rewrite()
+        if new or not self._path.exists():
+            self._rewrite([*self._columns, *new])
         else:
-            with open(self._path, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns).writerow(row)
+            line = io.StringIO(newline="")
+            csv.DictWriter(line, self._columns).writerow(row)
+            file = Appended(self._path)
+            file.write(line.getvalue())
+            file.close()
         self._open = None
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, columns: list[str]) -> None:
         partial = self._path.with_suffix(".partial")
         with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._rows.values())
         os.replace(partial, self._path)
+        self._columns = columns
+
+
+def _whole_lines(path: Path) -> str:
+    """The file up to its last line end: a crash may have cut the rest short, and half a number is a number too."""
+    text = path.read_bytes().decode("utf-8", errors="replace").replace("\0", "")
+    return text[: text.rfind("\n") + 1]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bigtrain.run.history import read_lines
+from bigtrain.tracking.append import Appended
 
 
 class JSONL:
@@ -28,7 +29,7 @@ class JSONL:
             file.flush()
             os.fsync(file.fileno())  # what it replaces is on the disk, and so is this
         os.replace(partial, path)
-        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in close()
+        self._file = Appended(path)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """One line; see `Logger`."""

@@ -1,9 +1,11 @@
-"""What every logger provides."""
+"""What every logger provides, and what stands between a run and loggers that fail."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
+
+ROOM = 10_000  # lines that are kept for a logger that fails
 
 
 @runtime_checkable
@@ -17,3 +19,74 @@ class Logger(Protocol):
     def close(self) -> None:
         """Writes what is still buffered."""
         ...
+
+
+class Tolerant:
+    """A logger that may fail (a full disk, a server that doesn't answer) while training goes on.
+
+    What it didn't take is kept and given to it again: after one more line, then after two, four, eight …, because each
+    try may take as long as the server's time limit; and once more at the end.
+
+    Args:
+        inner: the logger.
+        name: what people call it.
+        say: tells them.
+    """
+
+    def __init__(self, inner: Logger, name: str, say: Callable[[str], None]) -> None:
+        self.inner, self.name, self.say = inner, name, say
+        self._waiting: list[tuple[int, Mapping[str, float]]] = []
+        self._lost = 0
+        self._failures, self._rest = 0, 0  # failures in a row, and lines until it is tried again
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """See `Logger`; never raises."""
+        self._waiting.append((step, dict(scalars)))
+        self._rest -= 1
+        if self._rest > 0:
+            self._drop()
+            return
+        error = self._handed_over()
+        if error is not None:
+            if not self._failures:
+                self.say(
+                    f"logger {self.name} failed: {_told(error)}; training goes on, and its lines are kept for later"
+                )
+            self._rest = 1 << min(self._failures, 10)
+            self._failures += 1
+            self._drop()
+
+    def close(self) -> None:
+        """See `Logger`; never raises, and says what was lost."""
+        error = self._handed_over()
+        try:
+            self.inner.close()
+        except Exception as failed:
+            error = error or failed
+        lost = self._lost + len(self._waiting)
+        if error is not None or lost:
+            reason = f" ({_told(error)})" if error is not None else ""
+            self.say(f"logger {self.name}: {lost:,} lines were not written{reason}")
+
+    def _handed_over(self) -> Exception | None:
+        """Gives the logger what waits for it, in order; what went wrong, if anything did."""
+        while self._waiting:
+            try:
+                self.inner.log(*self._waiting[0])
+            except Exception as error:  # of whatever library is behind it
+                return error
+            del self._waiting[0]
+        self._failures = 0
+        return None
+
+    def _drop(self) -> None:
+        """Loses the oldest lines once there is no room for more."""
+        surplus = max(0, len(self._waiting) - ROOM)
+        del self._waiting[:surplus]
+        self._lost += surplus
+
+
+def _told(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

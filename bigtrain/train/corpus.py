@@ -15,6 +15,7 @@ from bigtrain.data.spec import Source
 from bigtrain.metrics.translation import NEEDS
 from bigtrain.models.split import Parts, Recipe
 from bigtrain.parallel.arrays import put
+from bigtrain.parallel.pulse import beat
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks.task import Writing
 from bigtrain.train import step
@@ -52,6 +53,7 @@ class Writer:
             rows = np.minimum(np.arange(first, first + self.batch_size), number - 1)
             batch = {name: put(values[rows], sharding) for name, values in examples.items()}
             found = jax.device_get(self._predicted(parts.params, parts.rest, batch))  # blocks
+            beat()
             pieces.append({name: np.asarray(values)[: number - first] for name, values in found.items()})
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 

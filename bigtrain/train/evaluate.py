@@ -15,6 +15,7 @@ from bigtrain.data.ahead import ahead
 from bigtrain.data.placement import CHUNK_BYTES, Feed, put_chunk
 from bigtrain.data.spec import Source, Spec
 from bigtrain.parallel.arrays import Share
+from bigtrain.parallel.pulse import beat
 from bigtrain.parallel.rules import Rules
 from bigtrain.train.program import Program
 from bigtrain.train.state import TrainState
@@ -79,6 +80,7 @@ class Scorer:
         chunks = self._kept if self._kept is not None else ahead(self.batching.chunks(self.source), 1)
         for feed, weights, number in chunks:
             found = jax.device_get(self.program.evaluate(state, feed, weights, number, self.numbers))  # blocks
+            beat()
             for name, mean in found.items():
                 roots |= {name} if mean.root else set()
                 sums[name] = sums.get(name, np.zeros(2)) + np.array([mean.total, mean.weight], np.float64)

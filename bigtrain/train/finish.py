@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from bigtrain.checkpoint import Checkpoints
+from bigtrain.config.errors import RunError
 from bigtrain.parallel import distributed
 from bigtrain.parallel.peak import peak
 from bigtrain.run.clock import Clock
@@ -16,6 +17,7 @@ from bigtrain.train.cache import cache_dir
 from bigtrain.train.corpus import Writer, installed, writes
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.prepare import Prepared
+from bigtrain.train.recover import left_out
 from bigtrain.train.state import TrainState
 
 
@@ -43,6 +45,7 @@ def finish(
     if step < ready.lengths.steps:
         waited = checkpoints.meta(step)["early_stopping"]["evaluations"]
         stopped = {"step": step, "of": ready.lengths.steps, "evaluations": waited}
+    notes += left_out(checkpoints.meta(step))
     result = {
         "run_dir": str(directory.path),
         "steps": step,
@@ -55,7 +58,11 @@ def finish(
         **times(clock),
         **({"notes": notes} if notes else {}),
     }
-    directory.write("result.json", json.dumps(result, indent=1))
+    try:
+        directory.write("result.json", json.dumps(result, indent=1))
+    except OSError as error:
+        hint = "the last step is saved: make room, and type the same command again"
+        raise RunError(f"{directory.path / 'result.json'}: {error.strerror or error}\n  {hint}") from error
     return result
 
 

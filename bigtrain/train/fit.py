@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.checkpoint import Checkpoints
@@ -13,30 +17,53 @@ from bigtrain.config.check import Checked
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_to_json
 from bigtrain.parallel import distributed
+from bigtrain.parallel.watchdog import watched
 from bigtrain.run import environment, pictures
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
+from bigtrain.run.fatal import not_fatal
 from bigtrain.run.history import History, read_lines
 from bigtrain.run.lock import held
 from bigtrain.tasks.task import Generative
-from bigtrain.tracking.logger import Logger
+from bigtrain.tracking.logger import Logger, Tolerant
 from bigtrain.train import hooks, interrupt
+from bigtrain.train.check_finite import CheckFinite
 from bigtrain.train.corpus import writes
 from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.finish import finish, times, writer
+from bigtrain.train.finite import Diverged
 from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
 from bigtrain.train.provenance import provenance
+from bigtrain.train.recover import Recovery, moved_on
+from bigtrain.train.rescue import Rescue
 from bigtrain.train.rest import Rest
 from bigtrain.train.resume import Start, begin
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
+from bigtrain.train.skips import Skips, TooManySkips
+from bigtrain.train.state import TrainState
 from bigtrain.train.when import When
 
 if TYPE_CHECKING:  # it arrives as an object: training names no tracker
     from bigtrain.tracking.console import Console
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What goes with a run from its first attempt to its last."""
+
+    checked: Checked
+    trusted: Trust
+    directory: RunDirectory
+    console: Console
+    clock: Clock
+    requested: interrupt.Requests
+    check: CheckFinite
+    curves: bool = True
+    made: Mapping[str, Any] = field(default_factory=dict)  # what the state comes from, kept with each checkpoint
 
 
 def fit(
@@ -49,6 +76,7 @@ def fit(
     *,
     listener: interrupt.Requests | None = None,
     curves: bool = True,
+    explains: bool = True,
 ) -> dict[str, Any]:
     """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is.
 
@@ -61,12 +89,13 @@ def fit(
         clock: charges the time.
         listener: asks the run to end; by default, a signal to this process does.
         curves: whether to draw curves.png.
+        explains: whether to find out which step it was, and what of it, when a number is not finite.
 
     Raises:
         InputError: when another trainer has the directory, or nothing in it can be gone on from.
     """
     with held(directory.path):
-        return _fit(ready, checked, trusted, directory, console, clock, listener, curves)
+        return _fit(ready, checked, trusted, directory, console, clock, listener, curves, explains)
 
 
 def _fit(
@@ -78,6 +107,7 @@ def _fit(
     clock: Clock,
     listener: interrupt.Requests | None,
     curves: bool,
+    explains: bool,
 ) -> dict[str, Any]:
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
@@ -87,45 +117,79 @@ def _fit(
     checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint, keep_every=every, beside=[lines])
     peers.remember(lambda: resumable(checkpoints))
     start = begin(ready, checkpoints, numbers, console.say)
+    begun, check = start.step, CheckFinite(ready.lengths.steps)
     directory.write("environment.json", json.dumps(found, indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     made = provenance(ready, directory.config(), found, start.data)
-    with ExitStack() as closing:  # in reverse order, each whatever happens to the others
-        requested = listener or closing.enter_context(interrupt.requests(start.step))
-        loggers = open_loggers(checked, trusted, directory, start.step, closing)
-        closing.callback(saved, checkpoints, clock)
-        closing.callback(console.close)
-        history = History(read_lines(lines))
-        watching = [*loggers, console, history]
-        parts = assemble(ready, start, numbers, checkpoints, watching, console, directory, requested, clock, made)
-        parts += traced(ready, start.step, directory, console, clock, closing)
-        console.begin(start.step, ready.lengths.steps)
-        decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
-        ended = decided and (directory.result() or {}).get("steps") != start.step
-        rested = start.step >= ready.lengths.stop  # and is told to rest where it does already
-        position = {"start": start.step, "steps": start.step if ended or rested else ready.lengths.steps}
-        position |= {"pace": paced(ready), "clock": clock}
-        with clock.part("step"):
-            feeds = requested.gated(ready.placement)
-            state = train(ready.program, feeds, parts, start.state, numbers, **position)
-        with clock.part("logging"):
-            closing.close()
-            if peers.leader and curves:
-                pictures.curves(directory.path / "curves.png", history.lines)
-    if (rests := resting(ready, checkpoints, int(state.step))) is not None:
-        return {"run_dir": str(directory.path), **rests, **times(clock)}
-    result = finish(ready, state, numbers, checkpoints, directory, clock, start.step)
+    again = partial(begin, ready, checkpoints, numbers)
+
+    def restored() -> tuple[TrainState, int]:
+        newest = again()
+        return newest.state, newest.step
+
+    recovery = Recovery(ready, checkpoints, numbers, directory, restored, console.say, explains=explains)
+    with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
+        with nullcontext(listener) if listener is not None else interrupt.requests(begun) as requested:
+            beside = Beside(checked, trusted, directory, console, clock, requested, check, curves, made)
+            for turn in itertools.count():
+                try:
+                    state = attempt(ready, start, numbers, checkpoints, beside, paced(ready, turn))
+                    break
+                except (Diverged, TooManySkips) as failure:
+                    failed = failure.with_traceback(None)  # its frames hold the state that broke
+                rollbacks = recovery.answer(failed, check.good, start.rollbacks)
+                start = dataclasses.replace(again(), rollbacks=rollbacks)
+        if (rests := resting(ready, checkpoints, int(state.step))) is not None:
+            return {"run_dir": str(directory.path), **rests, **times(clock)}
+        result = finish(ready, state, numbers, checkpoints, directory, clock, begun)
     for note in result.get("notes", ()):
         console.say(f"note: {note}", style="yellow")
     return result
 
 
-def paced(ready: Prepared) -> Pace | AgreedPace:
-    """How long the dispatches of a run are."""
+def attempt(
+    ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, beside: Beside, pace: Pace | AgreedPace
+) -> TrainState:
+    """Trains from where a run begins, or has gone back to, until its end; returns the final state.
+
+    Raises:
+        Diverged: when a number is not finite any more, perhaps some steps late.
+        TooManySkips: when too many steps in a row were left out.
+    """
+    console, clock, directory, lengths = beside.console, beside.clock, beside.directory, ready.lengths
+    beside.check.begin(start.step)
+    with ExitStack() as closing:  # in reverse order, each whatever happens to the others
+        loggers = open_loggers(beside, start.step, closing)
+        closing.callback(saved, checkpoints, clock)
+        closing.callback(console.close)
+        history = History(read_lines(directory.path / "metrics.jsonl"))
+        parts, rescue = assemble(ready, start, numbers, checkpoints, [*loggers, console, history], beside)
+        parts += traced(ready, start.step, directory, console, clock, closing)
+        console.begin(start.step, lengths.steps)
+        decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
+        ended = decided and (directory.result() or {}).get("steps") != start.step
+        rested = start.step >= lengths.stop  # and is told to rest where it does already
+        position = {"start": start.step, "steps": start.step if ended or rested else lengths.steps}
+        with clock.part("step"), rescue.on_failure():
+            feeds = beside.requested.gated(moved_on(ready.placement, start.rollbacks))
+            state = train(ready.program, feeds, parts, start.state, numbers, pace=pace, clock=clock, **position)
+        with clock.part("logging"):
+            closing.close()
+            if distributed.current().leader and beside.curves:
+                with not_fatal("curves.png", console.say):
+                    pictures.curves(directory.path / "curves.png", history.lines)
+    return state
+
+
+def paced(ready: Prepared, turn: int) -> Pace | AgreedPace:
+    """How long the dispatches of a run are; after it has gone back, processes agree on that anew: `turn` counts."""
     on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
     own = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
     peers = distributed.current()
-    return AgreedPace(own, peers.shared) if peers.count > 1 and not own.fixed else own
+    if peers.count == 1 or own.fixed:
+        return own
+    # threads that plan ahead have asked more often in one process than in another when the last attempt ended
+    return AgreedPace(own, lambda name, *given: peers.shared(f"{name}/{turn}", *given))
 
 
 def resting(ready: Prepared, checkpoints: Checkpoints, step: int) -> dict[str, Any] | None:
@@ -165,9 +229,7 @@ def saved(checkpoints: Checkpoints, clock: Clock) -> None:
         checkpoints.close()
 
 
-def open_loggers(
-    checked: Checked, trusted: Trust, directory: RunDirectory, step: int, closing: ExitStack
-) -> list[Logger]:
+def open_loggers(beside: Beside, step: int, closing: ExitStack) -> list[Logger]:
     """The run's loggers, each closed with `closing`; one that continues a run is told from which step.
 
     Of several processes, process 0 has them all.
@@ -175,46 +237,42 @@ def open_loggers(
     loggers: list[Logger] = []
     if not distributed.current().leader:
         return loggers
-    for node in checked.loggers.values():
-        loggers.append(build(node, trusted, directory=directory.path, resumed=step or None))
+    for name, node in beside.checked.loggers.items():
+        made = build(node, beside.trusted, directory=beside.directory.path, resumed=step or None)
+        loggers.append(Tolerant(made, name, partial(beside.console.say, style="yellow")))
         closing.callback(loggers[-1].close)
     return loggers
 
 
 def assemble(
-    ready: Prepared,
-    start: Start,
-    numbers: Any,
-    checkpoints: Checkpoints,
-    loggers: Sequence[Logger],
-    console: Console,
-    directory: RunDirectory,
-    requested: interrupt.Requests,
-    clock: Clock,
-    made: Mapping[str, Any],
-) -> list[hooks.Hook]:
-    """The hooks of a run, in the order they act."""
-    lengths, run = ready.lengths, ready.run
-    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, clock)
+    ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, loggers: Sequence[Logger], beside: Beside
+) -> tuple[list[hooks.Hook], Rescue]:
+    """The hooks of a run, in the order they act, and the one of them that saves what can be saved in a failure."""
+    lengths, run, say = ready.lengths, ready.run, beside.console.say
+    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, beside.clock)
     log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
+    log.window.skips = Skips.of(run.nonfinite_limit, start.skips, counts=ready.program.definition.refuses)
     scores: dict[int, dict[str, float]] = {}
-    parts: list[hooks.Hook] = [hooks.Progress(lengths.steps, console.advance), log]
+    parts: list[hooks.Hook] = [] if run.on_nonfinite == "skip" else [beside.check]
+    parts += [hooks.Progress(lengths.steps, beside.console.advance), log]
     when = When(lengths.save_every, lengths.keep_every, run.checkpoint.minutes, lengths.log_every, lengths.steps)
-    save = hooks.Save(when, checkpoints, scores, log, dict(start.waiting), {"data": start.data, "made": dict(made)})
+    facts = {"data": start.data, "made": dict(beside.made)}
+    save = hooks.Save(when, checkpoints, scores, log, dict(start.waiting), start.rollbacks, facts)
+    rescue = Rescue(lengths.steps, save.save, say)
     validation, scorer = ready.dataset.splits.get("validation"), None
     if validation is not None:
         scorer = Scorer(ready.program, ready.batching, validation, numbers)
         parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
-        watched = (run.early_stopping, run.checkpoint.monitor, checkpoints.mode)
-        parts.append(EarlyStopping(lengths.eval_every, *watched, scores, save.save, save.waiting))
-    show = shown(ready, directory, console)
+        monitored = (run.early_stopping, run.checkpoint.monitor, checkpoints.mode)
+        parts.append(EarlyStopping(lengths.eval_every, *monitored, scores, save.save, save.waiting))
+    show = shown(ready, beside.directory, beside.console)
     if show is not None:
-        parts.append(hooks.Show(lengths.eval_every, show, log))
+        parts.append(hooks.Show(lengths.eval_every, show, log, say))
     if run.checkpoint.best:
         parts.append(hooks.SaveBest(lengths.eval_every, save))
     if lengths.stop < lengths.steps:
         parts.append(Rest(lengths.stop, scorer, scores, save.save, log.settle))
-    return [*parts, save, hooks.Interrupt(lengths.steps, requested, save.save)]
+    return [*parts, save, rescue, hooks.Interrupt(lengths.steps, beside.requested, save.save)], rescue
 
 
 def shown(ready: Prepared, directory: RunDirectory, console: Console) -> ShowText | ShowImages | ShowWritten | None:

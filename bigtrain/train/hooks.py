@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import RunError
 from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
+from bigtrain.parallel import distributed
 from bigtrain.run.clock import Clock
+from bigtrain.run.fatal import not_fatal
 from bigtrain.tracking.logger import Logger
+from bigtrain.train.finite import SKIPPED, Diverged, is_finite
+from bigtrain.train.skips import Skips
 from bigtrain.train.state import TrainState
 from bigtrain.train.when import When
 
@@ -61,15 +64,22 @@ class Window:
     sums: dict[str, list[float]] = field(default_factory=dict)
     roots: set[str] = field(default_factory=set)  # metrics of which the root of the mean is reported
     pending: list[tuple[Dispatch, dict[str, Mean]]] = field(default_factory=list)
+    skips: Skips = field(default_factory=Skips)
 
     def drain(self) -> None:
-        """Fetches what is still on the device and adds it up; a loss that is not finite ends the run."""
+        """Fetches what is still on the device and adds it up.
+
+        Raises:
+            Diverged: for a loss that is not finite.
+            RunError: when too many steps in a row were skipped.
+        """
         for dispatch, metrics in self.pending:
             host = jax.device_get(metrics)  # blocks on the device
             losses = np.asarray(host["loss"].total[: dispatch.number])
             if not np.isfinite(losses).all():
-                first = dispatch.step + int(np.argmin(np.isfinite(losses))) + 1
-                raise diverged(first)
+                raise Diverged(dispatch.step + int(np.argmin(np.isfinite(losses))) + 1, "the loss")
+            if SKIPPED in host:
+                self.skips.add(dispatch.step, host.pop(SKIPPED).total[: dispatch.number])
             for name, mean in host.items():
                 if mean.root:
                     self.roots.add(name)
@@ -85,14 +95,6 @@ class Window:
         means |= {name: math.sqrt(means[name]) for name in self.roots & means.keys()}
         self.sums.clear()
         return means
-
-
-def diverged(step: int) -> RunError:
-    """The error for a loss that is no longer a number."""
-    return RunError(
-        f"training diverged: the loss of step {step} is not finite; checkpoints from before are intact\n"
-        "  try a smaller optimizer.learning_rate, schedule.warmup=5%, or clip_norm=1, in a new run_dir"
-    )
 
 
 @dataclass
@@ -131,6 +133,7 @@ class Log(Periodic):
         rate = self._steps * self.examples_a_step / max(trained - self._trained, 1e-9)
         self._trained, self._steps = trained, 0
         scalars = {f"train/{name}": value for name, value in self.window.means().items()}
+        scalars |= self.window.skips.scalars()
         scalars |= {"epoch": step / self.steps_per_epoch, "examples_per_second": rate}
         with self.clock.part("logging"):
             for logger in self.loggers:
@@ -157,7 +160,7 @@ class Evaluate(Periodic):
         with self.log.clock.part("evaluation"):
             result = self.score(state)
         if not all(math.isfinite(value) for value in result.values()):
-            raise diverged(step)
+            raise Diverged(step, "the validation loss")
         self.scores[step] = result
         with self.log.clock.part("logging"):
             for logger in self.loggers:
@@ -170,11 +173,12 @@ class Show(Periodic):
 
     show: Callable[[int, TrainState], None]
     log: Log
+    say: Callable[..., None]
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Draws and shows."""
         self.log.settle(state)
-        with self.log.clock.part("samples"):
+        with self.log.clock.part("samples"), not_fatal(f"the samples of step {step:,}", self.say):
             self.show(step, state)
 
 
@@ -187,6 +191,7 @@ class Save:
     scores: Mapping[int, dict[str, float]]
     log: Log
     waiting: dict[str, Any] = field(default_factory=dict)  # what early stopping has counted
+    rollbacks: list[dict[str, int]] = field(default_factory=list)  # where the run has gone back, as JSON
     facts: Mapping[str, Any] = field(default_factory=dict)  # where the state comes from, kept with it
 
     def after(self, step: int) -> int:
@@ -209,11 +214,19 @@ class Save:
         self.log.window.drain()
         self.when.saved()
         with self.log.clock.part("checkpoint"):
+            distributed.current().shared("there", self._check_there)
             if not is_finite(state.as_dict()):  # blocks on the device
-                raise diverged(step)
-            meta: dict[str, Any] = {"scores": self.scores.get(step), "window": self.log.window.sums}
-            meta["early_stopping"] = dict(self.waiting)
+                raise Diverged(step)
+            window = self.log.window
+            meta: dict[str, Any] = {"scores": self.scores.get(step), "window": window.sums}
+            meta |= {"early_stopping": dict(self.waiting), "skips": window.skips.as_json(), "rollbacks": self.rollbacks}
             self.checkpoints.save(step, state.as_dict(), {**self.facts, **meta})
+
+    def _check_there(self) -> None:
+        """A run directory that somebody has taken away isn't made again: without its config it would be of no use."""
+        run_dir = self.checkpoints.directory.parent
+        if not run_dir.is_dir():
+            raise RunError(f"run_dir: {str(run_dir)!r} is gone; nothing of the run can be saved any more")
 
 
 @dataclass
@@ -226,14 +239,6 @@ class SaveBest(Periodic):
         """Saves if the evaluation of this step was the best."""
         if self.saver.checkpoints.improves(self.saver.scores.get(step)):
             self.saver.save(step, state)
-
-
-@jax.jit
-def is_finite(tree: Any) -> jax.Array:
-    """Whether every real number in a tree of arrays is finite."""
-    real = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    # the largest one of each: NaN passes through, and XLA makes it in 0.6 of the time of a conjunction (LOG.md)
-    return jnp.all(jnp.array([jnp.max(jnp.abs(leaf), initial=0) < jnp.inf for leaf in real]))
 
 
 @dataclass

@@ -13,12 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bigtrain.config.errors import code_of
 from bigtrain.parallel import distributed
 from bigtrain.parallel.agreement import Agreement, Gated
 from bigtrain.parallel.watch import LISTENING
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""SIGUSR1 is what Slurm is usually told to send some time before a job's limit."""
+"""SIGUSR1 is what Slurm is usually told to send some time before a job's limit; it is answered as SIGTERM is."""
 
 
 class Requests:
@@ -34,7 +35,7 @@ class Requests:
     def handle(self, number: int, frame: Any) -> None:
         """The signal handler."""
         if self.received is not None:
-            os._exit(128 + number)
+            os._exit(code_of(number))
         self.received = number
 
     def gated(self, placement: Any) -> Any:

@@ -103,10 +103,13 @@ def definition(checked: Checked, trusted: Trust, dataset: Dataset) -> Definition
     """What the run computes."""
     run = checked.run
     nodes = checked.nodes
-    chain = Chain(nodes["optimizer"], nodes["schedule"], trusted, run.clip_norm is not None, run.freeze)
+    chain = Chain(
+        nodes["optimizer"], nodes["schedule"], trusted, run.clip_norm is not None, run.freeze,
+        run.skip_spikes is not None,
+    )  # fmt: skip
     return Definition(
         nodes["model"], nodes["task"], chain, dataset.spec, trusted, run.precision, run.accumulate, run.ema is not None,
-        tuple(checked.augment.values()),
+        tuple(checked.augment.values()), run.on_nonfinite == "skip",
     )  # fmt: skip
 
 
@@ -127,6 +130,8 @@ def given_numbers(
         values["clip_norm"] = run.clip_norm
     if run.ema is not None:
         values["ema"] = run.ema
+    if run.skip_spikes is not None:
+        values["skip_spikes"] = run.skip_spikes
     for name in ("optimizer", "schedule", "task"):
         values |= config_numbers.of(checked.nodes[name], to_steps)
     for node in checked.augment.values():

@@ -29,7 +29,7 @@ from bigtrain.parallel.arrays import put
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
-from bigtrain.train import step
+from bigtrain.train import finite, step
 from bigtrain.train.sharding import check_used, sharded, staying
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
@@ -52,6 +52,7 @@ class Definition:
     accumulate: int = 1
     ema: bool = False
     augment: tuple[Node, ...] = ()
+    skips: bool = False  # whether a step whose result is not finite is left out
 
     def make_model(self, key: jax.Array) -> nnx.Module:
         """The model with fresh parameters."""
@@ -67,6 +68,11 @@ class Definition:
         resolved = config_numbers.fill(self.task, numbers)
         made: Task = build(resolved, self.trusted, spec=self.spec, objective=self.objective)
         return made
+
+    @property
+    def refuses(self) -> bool:
+        """Whether there are steps of which the update is left out."""
+        return self.skips or self.chain.spikes
 
     @property
     def objective(self) -> str | None:
@@ -96,10 +102,13 @@ class Definition:
 
         def one(state: TrainState, at: jax.Array) -> tuple[TrainState, Metrics]:
             step_key = jax.random.fold_in(key, state.step)
-            batch = self.augmented(prepare(self.spec, take(feed, at)), step_key, numbers)
+            batch = self.batch(feed, at, step_key, numbers)
             rate = self.chain.learning_rate(numbers, state.step)
-            state, metrics = step.update(state, gradient, rule, batch, step_key, ema)
-            return state, {**metrics, "learning_rate": Mean(rate.astype(jnp.float32), jnp.ones((), jnp.float32))}
+            after, metrics = step.update(state, gradient, rule, batch, step_key, ema)
+            if self.refuses:
+                most = numbers["skip_spikes"] if self.chain.spikes else None
+                after, metrics = finite.guarded(state, after, metrics, nonfinite=self.skips, spikes=most)
+            return after, {**metrics, "learning_rate": Mean(rate.astype(jnp.float32), jnp.ones((), jnp.float32))}
 
         def body(at: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, log = carry
@@ -109,6 +118,10 @@ class Definition:
         shapes = jax.eval_shape(one, state, jnp.int32(0))[1]
         log = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
         return jax.lax.fori_loop(0, number, body, (state, log))
+
+    def batch(self, feed: Feed, at: jax.Array | int, key: jax.Array, numbers: Numbers) -> Batch:
+        """Batch number `at` of a feed as a training step sees it; `key` is the step's."""
+        return self.augmented(prepare(self.spec, take(feed, at)), key, numbers)
 
     def augmented(self, batch: Batch, key: jax.Array, numbers: Numbers) -> Batch:
         """A training batch after each of the run's augmentations, which draw from keys of their own."""
@@ -143,6 +156,11 @@ def _keys(numbers: Numbers) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The keys of initialisation, of training and of evaluation, from the seed."""
     init, train, evaluation = jax.random.split(jax.random.key(numbers["seed"]), 3)
     return init, train, evaluation
+
+
+def training_key(numbers: Numbers, step: jax.Array) -> jax.Array:
+    """The key of the training step from which the state after `step` steps goes on."""
+    return jax.random.fold_in(_keys(numbers)[1], step)
 
 
 def fields_of(recipe: Recipe, numbers: Numbers) -> dict[str, Any]:

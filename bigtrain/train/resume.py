@@ -11,6 +11,7 @@ from bigtrain.config.errors import InputError
 from bigtrain.data import fingerprint
 from bigtrain.parallel import distributed
 from bigtrain.train.prepare import Prepared
+from bigtrain.train.recover import Rollback
 from bigtrain.train.state import TrainState
 
 
@@ -23,6 +24,8 @@ class Start:
     window: dict[str, list[float]]
     waiting: dict[str, Any]  # what early stopping has counted
     data: fingerprint.Fingerprint = field(default_factory=dict)
+    skips: dict[str, Any] = field(default_factory=dict)  # the steps that were left out
+    rollbacks: list[Rollback] = field(default_factory=list)  # where the run has gone back
 
 
 def begin(
@@ -48,7 +51,8 @@ def begin(
             damaged[step] = problem
             continue
         _fall_back(checkpoints, damaged, step, say)
-        return Start(state, step, meta.get("window") or {}, meta.get("early_stopping") or {}, data)
+        window, waiting, skips = (meta.get(name) or {} for name in ("window", "early_stopping", "skips"))
+        return Start(state, step, window, waiting, data, skips, meta.get("rollbacks") or [])
     if damaged:
         raise InputError(_all_damaged(checkpoints, damaged))
     return Start(ready.program.init(numbers), 0, {}, {}, data)

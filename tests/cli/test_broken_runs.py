@@ -188,7 +188,9 @@ def test_a_run_of_another_config(trained: Path) -> None:
 
 
 def test_diverged_is_exit_code_1(workdir: Path) -> None:
-    done = typed("fit steps=5 run_dir=r optimizer=sgd optimizer.learning_rate=1e30 log_every=1 logger=jsonl")
+    done = typed(
+        "fit steps=5 run_dir=r optimizer=sgd optimizer.learning_rate=1e30 eval_every=5 log_every=1 logger=jsonl"
+    )
     assert done.code == 1
     last = done.err.rsplit("error: ", 1)[1]
     assert last.startswith("training diverged: the loss of step ")
@@ -220,7 +222,9 @@ def test_out_of_memory_is_exit_code_1(workdir: Path) -> None:
     assert done.code == 1
     assert done.err.endswith(
         "error: out of memory; what was saved is intact\n"
-        "  try a smaller batch_size, accumulate=2, placement=stream, or a smaller model\n"
+        "  a step needs 900,000.00 GB for the training state and 808,000.00 GB beside it, on each device\n"
+        "  the largest module is hidden.0.kernel: 256,000.00 GB of the 300,000.00 GB of parameters\n"
+        "  try a smaller model, or split it over devices: mesh=fsdp (bigtrain plan says what fits)\n"
     )
 
 

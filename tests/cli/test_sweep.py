@@ -135,7 +135,7 @@ def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     found = bigtrain(*sweep(folder, "optimizer=sgd", "optimizer.learning_rate=1e38,1e-2"))
     assert found.code == 0, found.err
-    assert "failed      trial 0: training diverged: the loss of step" in found.out
+    assert "failed      trial 0: training diverged: the " in found.out
     assert [row["state"] for row in rows(folder)] == ["failed", "done"]
     nothing = bigtrain(*sweep(tmp_path / "all", "optimizer=sgd", "optimizer.learning_rate=1e38,2e38"))
     assert nothing.code == 1

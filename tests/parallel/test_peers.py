@@ -16,7 +16,7 @@ from command import typed
 from store import Store
 
 from bigtrain.cli.fit import _finished
-from bigtrain.config.errors import InputError
+from bigtrain.config.errors import InputError, code_of
 from bigtrain.config.schema import DistributedConfig
 from bigtrain.data.ahead import ahead, unwanted
 from bigtrain.parallel import distributed, peers
@@ -185,9 +185,9 @@ def test_a_signal_before_training_ends_all(
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-    assert ends == [128 + number]
+    assert ends == [code_of(number)]
     notice = json.loads(store.values["bigtrain/failed"])
-    assert (notice["process"], notice["code"]) == (index, 128 + number), "which ends the other"
+    assert (notice["process"], notice["code"]) == (index, code_of(number)), "which ends the other"
     assert capfd.readouterr().err == ("" if index else "interrupted; what was saved is intact\n")
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,36 +89,6 @@ def test_a_frozen_parameter_stays_and_the_average_is_what_is_evaluated(tmp_path:
     assert last.evaluated().params is last.ema
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
-    """The real process and the real signal; afterwards the run is finished by the same command."""
-    run_dir = tmp_path / "run"
-    command = [sys.executable, "-m", "bigtrain", "fit", f"run_dir={run_dir}", "steps=400000", "log_every=50"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not _has_logged(run_dir):
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
-    assert "everything is saved" in err
-    step = RunDirectory(run_dir).saved()[-1]
-    assert 0 < step < 400000
-    assert f"step {step:,}" in err
-    again = subprocess.run(
-        [*command[:4], f"run_dir={run_dir}", f"steps={step + 20}", "--json"], capture_output=True, text=True
-    )
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["steps"] == step + 20
-    steps = [line["step"] for line in metrics_of(run_dir) if "train/loss" in line]
-    assert steps == sorted(set(steps))
-
-
-def _has_logged(run_dir: Path) -> bool:
-    path = run_dir / "metrics.jsonl"
-    return path.is_file() and path.stat().st_size > 0
-
-
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from bigtrain.train import interrupt
 
@@ -158,7 +125,7 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
     log = hooks.Log(1, [], 1, 1.0, Clock())
     save = hooks.Save(When(1), Checkpoints(tmp_path), {}, log)
     state = TrainState(jnp.int32(1), {"w": jnp.ones(2)}, {"mean": jnp.array([1.0, jnp.inf])}, {}, {})
-    with pytest.raises(RunError, match="diverged"):
+    with pytest.raises(RunError, match="the training state of step 1 is not finite"):
         save.save(1, state)
     assert not list(tmp_path.iterdir())
 
