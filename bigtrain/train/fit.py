@@ -122,7 +122,7 @@ def _fit(
     directory.write("environment.json", json.dumps(found, indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     made = provenance(ready, directory.config(), found, start.data)
-    again = partial(begin, ready, checkpoints, numbers)
+    again = partial(begin, ready, checkpoints, numbers, console.say)
 
     def restored() -> tuple[TrainState, int]:
         newest = again()

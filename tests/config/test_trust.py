@@ -91,7 +91,7 @@ def test_what_may_be_built() -> None:
         ("model", "flax.io.rmtree", {"path": "x"}, "can't be used here"),
         ("model", "flax.io.copy", {"src": "x", "dst": "y"}, "can't be used here"),
         ("optimizer", "flax.io.remove", {"path": "x"}, "can't be used here"),
-        ("model", "bigtrain.checkpoint.write_atomically", {"path": "x", "text": "y"}, "can't be used here"),
+        ("model", "bigtrain.checkpoint.durable.write_durably", {"path": "x", "text": "y"}, "can't be used here"),
         ("model", "trusted_pkg.rmtree", {"path": "x"}, "may not be built: it is a function of shutil"),
         ("model", "trusted_pkg.subprocess.run", {}, "can't be found"),
         ("model", "shutil.rmtree", {"path": "x"}, "may not be built"),
