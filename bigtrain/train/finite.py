@@ -27,7 +27,8 @@ class Diverged(RunError):
 def all_finite(tree: Any) -> jax.Array:
     """Whether every real number in a tree of arrays is finite; inside a program."""
     real = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in real]))
+    # the largest one of each: NaN passes through, and XLA makes it faster than a conjunction
+    return jnp.all(jnp.array([jnp.max(jnp.abs(leaf), initial=0) < jnp.inf for leaf in real]))
 
 
 is_finite = jax.jit(all_finite)

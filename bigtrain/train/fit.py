@@ -108,7 +108,12 @@ def fit(
     directory.write("environment.json", json.dumps(environment.describe(), indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     again = partial(begin, ready, checkpoints, numbers)
-    recovery = Recovery(ready, checkpoints, numbers, directory, lambda: again().state, console.say, explains=explains)
+
+    def restored() -> tuple[TrainState, int]:
+        found = again()
+        return found.state, found.step
+
+    recovery = Recovery(ready, checkpoints, numbers, directory, restored, console.say, explains=explains)
     with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
         with nullcontext(listener) if listener is not None else interrupt.requests(begun) as requested:
             beside = Beside(checked, trusted, directory, console, clock, requested, check, curves)

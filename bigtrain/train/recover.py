@@ -55,6 +55,7 @@ class Broken:
     step: int
     what: str  # is wrong with it, in words
     replay: Replay | None  # from the newest checkpoint
+    start: int = 0  # its step
     skipped: bool = False
 
 
@@ -66,7 +67,7 @@ class Recovery:
         checkpoints: its checkpoints.
         numbers: the hyperparameters, on the devices.
         directory: the run directory.
-        restored: makes the state of the newest checkpoint, anew at each call.
+        restored: makes the state of the newest checkpoint, anew at each call, and says its step.
         say: tells people.
         explains: whether the message says what broke first; to find that out takes as long as the steps since the
             newest checkpoint.
@@ -74,7 +75,7 @@ class Recovery:
 
     def __init__(
         self, ready: Prepared, checkpoints: Checkpoints, numbers: Any, directory: RunDirectory,
-        restored: Callable[[], TrainState], say: Callable[..., None], *, explains: bool = True,
+        restored: Callable[[], tuple[TrainState, int]], say: Callable[..., None], *, explains: bool = True,
     ) -> None:  # fmt: skip
         self.ready, self.checkpoints, self.numbers = ready, checkpoints, numbers
         self.directory, self.restored, self.say, self.explains = directory, restored, say, explains
@@ -99,7 +100,7 @@ class Recovery:
                 raise self._ended(broken, rollbacks) from failure
         finally:
             self.checkpoints.close()
-        kept = broken.replay.start
+        kept = broken.start
         found: list[Rollback] = [entry for entry in rollbacks if entry["step"] <= kept]
         found.append({"step": kept, "batches": broken.step - kept})
         which = f"{len(found)} of at most {run.nonfinite_limit}"
@@ -109,17 +110,16 @@ class Recovery:
 
     def _broken(self, failure: Diverged | TooManySkips, good: int, rollbacks: Sequence[Rollback]) -> Broken:
         """The exact step, by doing those since the newest checkpoint again."""
-        start = max(self.checkpoints.steps(), default=0)
         placement = moved_on(self.ready.placement, rollbacks)
-        replay = Replay(self.ready.program, placement, self.numbers, self.restored, start)
+        replay = Replay(self.ready.program, placement, self.numbers, self.restored)
         if isinstance(failure, TooManySkips):
-            return Broken(failure.step, str(failure), replay, skipped=True)
-        self.say(f"{failure.what} is not finite: finding out why, from step {start:,} on", style="yellow")
+            return Broken(failure.step, str(failure), replay, max(self.checkpoints.steps(), default=0), skipped=True)
+        self.say(f"{failure.what} is not finite: the steps since the newest checkpoint tell why", style="yellow")
         found = replay.first_broken(good, failure.step)
         if found is None:
             return Broken(failure.step, f"{failure.what} of step {failure.step:,} is not finite", None)
-        step, applied = found
-        return Broken(step, f"the {'update' if applied else 'loss'} of step {step:,} is not finite", replay)
+        what = f"the {'update' if found.applied else 'loss'} of step {found.step:,} is not finite"
+        return Broken(found.step, what, replay, found.start)
 
     def _ended(self, broken: Broken, rollbacks: Sequence[Rollback]) -> RunError:
         """The error that ends the run."""

@@ -22,6 +22,15 @@ from bigtrain.train.state import TrainState
 
 
 @dataclass(frozen=True)
+class Found:
+    """A step whose result is not finite, the step of the checkpoint before it, and whether the loss at least was."""
+
+    step: int
+    start: int
+    applied: bool
+
+
+@dataclass(frozen=True)
 class Replay:
     """A run's steps from a checkpoint on.
 
@@ -29,44 +38,39 @@ class Replay:
         program: the compiled steps.
         placement: gives each dispatch its data.
         numbers: the hyperparameters, on the devices.
-        restore: makes the state of the checkpoint, anew at each call.
-        start: the checkpoint's step.
+        restore: makes the state of the checkpoint, anew at each call, and says its step.
     """
 
     program: Program
     placement: Resident | Streamed
     numbers: Any
-    restore: Callable[[], TrainState]
-    start: int
+    restore: Callable[[], tuple[TrainState, int]]
 
-    def first_broken(self, good: int, last: int) -> tuple[int, bool] | None:
-        """The first step of (good, last] after which the state or the loss is not finite, and whether the loss was.
+    def first_broken(self, good: int, last: int) -> Found | None:
+        """The first step of (good, last] after which the state or the loss is not finite; None if there is none.
 
-        None if there is none. The steps up to `good` are known to be fine.
+        The steps up to `good` are known to be fine.
         """
-        for step, state, metrics in self._steps(max(good, self.start), last):
+        state, start = self.restore()
+        first = max(good, start)
+        state = self._advanced(state, start, first)
+        for dispatch, feed in self._feeds([Dispatch(at, 1) for at in range(first, last)]):
+            state, metrics = self.program.advance(state, feed, 1, self.numbers)
+            beat()
             lost = not np.isfinite(jax.device_get(metrics["loss"].total)).all()
             if lost or not is_finite(state.as_dict()):
-                return step, not lost
+                return Found(dispatch.step + 1, start, applied=not lost)
         return None
 
     def before(self, step: int) -> tuple[TrainState, Feed]:
         """The state that step number `step` starts from, and the feed that has its batch."""
         feeds = list(self._feeds([Dispatch(step - 1, 1)]))
-        return self._at(step - 1), feeds[0][1]
+        return self._advanced(*self.restore(), step - 1), feeds[0][1]
 
-    def _steps(self, first: int, last: int) -> Iterator[tuple[int, TrainState, Any]]:
-        """Each step after `first` by itself, with the state and the metrics after it."""
-        state = self._at(first)
-        for dispatch, feed in self._feeds([Dispatch(at, 1) for at in range(first, last)]):
-            state, metrics = self.program.advance(state, feed, 1, self.numbers)
-            beat()
-            yield dispatch.step + 1, state, metrics
-
-    def _at(self, step: int) -> TrainState:
-        """The state after `step` steps."""
-        state, capacity = self.restore(), self.placement.capacity
-        plan = [Dispatch(at, min(capacity, step - at)) for at in range(self.start, step, capacity)]
+    def _advanced(self, state: TrainState, start: int, step: int) -> TrainState:
+        """The state after `step` steps, from the one after `start`."""
+        capacity = self.placement.capacity
+        plan = [Dispatch(at, min(capacity, step - at)) for at in range(start, step, capacity)]
         for dispatch, feed in self._feeds(plan):
             state, _ = self.program.advance(state, feed, dispatch.number, self.numbers)
             jax.block_until_ready(state)  # else the feeds of all of them would be in memory together
