@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bigtrain.checkpoint import Checkpoints
+from bigtrain.checkpoint import Checkpoints, Damaged, leaves
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.schema import CheckpointConfig
 
@@ -42,9 +42,7 @@ def saved(directory: Path, losses: dict[int, float | None], **fields: object) ->
 def test_best_and_newest_are_kept(fields: dict[str, object], kept: list[int], tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, {10: 3.0, 20: 1.0, 30: 2.0, 40: 2.5}, **fields)
     assert checkpoints.steps() == kept
-    assert {entry.name for entry in tmp_path.iterdir()} == {
-        name for step in kept for name in (f"{step:09d}", f"{step:09d}.json")
-    }
+    assert {entry.name for entry in tmp_path.iterdir()} == {f"{step:09d}" for step in kept}
 
 
 def test_restored_is_saved_bit_for_bit(tmp_path: Path) -> None:
@@ -82,24 +80,35 @@ def test_another_shape_is_refused(tmp_path: Path) -> None:
         checkpoints.restore(7, abstract)
 
 
-def test_a_folder_without_its_json_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_never_used(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, {7: None})
     (tmp_path / "000000009").mkdir()
-    assert checkpoints.steps() == [7]
+    assert checkpoints.problem(7) is None
+    assert checkpoints.problem(9) == f"{tmp_path}/000000009/manifest.json: is missing: this is no complete checkpoint"
+    with pytest.raises(Damaged, match="is missing"):
+        checkpoints.restore(9, {})
 
 
+@pytest.mark.parametrize("where", ["manifest.write", "durable.write_durably", "durable.move", "leaves.describe"])
 def test_a_disk_that_fails_is_one_message_and_the_old_checkpoint_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = saved(tmp_path, {7: None})
+    """The space of the failed one is free again, and the next save works once there is room."""
+    checkpoints = saved(tmp_path, {7: None}, best=False)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bigtrain.checkpoint.write_atomically", full)
-    with pytest.raises(RunError, match="the disk is full; earlier checkpoints are intact"):
+    with monkeypatch.context() as patch:
+        patch.setattr(f"bigtrain.checkpoint.{where}", full)
         checkpoints.save(8, state(8), {})
-    assert checkpoints.steps() == [7]
+        with pytest.raises(RunError, match="the disk is full; earlier checkpoints are intact"):
+            checkpoints.wait()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["000000007"]
+    checkpoints.save(8, state(8), {})
+    checkpoints.close()
+    assert checkpoints.steps() == [8]
+    assert checkpoints.problem(8) is None
 
 
 def test_a_kill_while_saving_leaves_the_newest_complete_one(tmp_path: Path) -> None:
@@ -108,12 +117,13 @@ def test_a_kill_while_saving_leaves_the_newest_complete_one(tmp_path: Path) -> N
         "import os, jax.numpy as jnp; from pathlib import Path; from bigtrain.checkpoint import Checkpoints;"
         "from bigtrain.config.schema import CheckpointConfig;"
         f"c = Checkpoints(Path({str(tmp_path)!r}), CheckpointConfig(best=False));"
-        "state = {'w': jnp.zeros((2000, 1000))};"
+        "state = {'w': jnp.zeros((2000, 2000))};"
         "c.save(10, state, {}); c.wait(); c.save(20, state, {}); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == 9
-    assert Checkpoints(tmp_path).steps() in ([10], [10, 20])
+    assert Checkpoints(tmp_path).steps() == [10]
+    assert Checkpoints(tmp_path).problem(10) is None
 
 
 def test_a_step_that_is_saved_is_never_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +146,7 @@ def test_a_save_that_fails_in_the_background_keeps_the_one_before(tmp_path: Path
         def close(self) -> None: ...
 
     checkpoints._saver = Failing()
-    with pytest.raises(RunError, match="the disk is full"):
-        checkpoints.save(8, state(8), {})
+    checkpoints.save(8, state(8), {})
     with pytest.raises(RunError, match="the disk is full"):
         checkpoints.close()
     assert checkpoints.steps() == [7]
@@ -145,9 +154,53 @@ def test_a_save_that_fails_in_the_background_keeps_the_one_before(tmp_path: Path
 
 def test_what_a_killed_save_left_is_cleared(tmp_path: Path) -> None:
     saved(tmp_path, {7: None})
-    (tmp_path / "000000009.orbax-checkpoint-tmp").mkdir()
-    (tmp_path / "000000009.json").write_text("{}")
-    (tmp_path / ".trash-3").mkdir()
+    (tmp_path / "000000009.partial" / "arrays").mkdir(parents=True)
+    (tmp_path / ".trash-000000003").mkdir()
     saved(tmp_path, {10: None}, keep=5)
-    names = {entry.name for entry in tmp_path.iterdir()}
-    assert names == {"000000007", "000000007.json", "000000010", "000000010.json"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"000000007", "000000010"}
+
+
+def test_every_so_many_are_kept_beside_the_newest_and_the_best(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig(keep=2), keep_every=20)
+    for step, loss in {10: 3.0, 20: 4.0, 30: 1.0, 40: 5.0, 50: 6.0, 60: 7.0, 70: 8.0}.items():
+        checkpoints.save(step, state(step), {"scores": {"loss": loss}})
+    checkpoints.close()
+    assert checkpoints.steps() == [20, 30, 40, 60, 70]
+
+
+def test_what_is_saved_is_as_it_was_then(tmp_path: Path) -> None:
+    """Training goes on while it is written."""
+    checkpoints, window = Checkpoints(tmp_path), {"loss": [1.0, 2.0]}
+    checkpoints.save(7, state(7), {"window": window})
+    window["loss"][0] = 9.0
+    window.clear()
+    checkpoints.close()
+    assert checkpoints.meta(7)["window"] == {"loss": [1.0, 2.0]}
+
+
+def test_the_hash_of_the_state_is_the_same_on_any_mesh(tmp_path: Path) -> None:
+    hashes = set()
+    for ways in (1, 2, 4, 8):
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:ways]), ("x",))
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+        values = {"w": jax.device_put(jnp.arange(48.0).reshape(8, 6), sharding), "step": jnp.int32(3)}
+        checkpoints = Checkpoints(tmp_path / str(ways))
+        checkpoints.save(3, values, {})
+        checkpoints.close()
+        hashes.add(checkpoints.meta(3)["state"]["sha256"])
+        spread = {name: [*entry[:2], None] for name, entry in checkpoints.meta(3)["state"]["leaves"].items()}
+        read = leaves.completed(spread, values, checkpoints.path(3) / "arrays")
+        assert leaves.state_hash(read) in hashes, "as process 0 of several reads what it doesn't hold"
+    assert len(hashes) == 1
+
+
+def test_another_dtype_is_refused_and_not_cast(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, {7: None})
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state(7))
+    abstract["params"]["c"] = jax.ShapeDtypeStruct((4,), jnp.bfloat16, sharding=jnp.zeros(()).sharding)
+    with pytest.raises(InputError) as refused:
+        checkpoints.restore(7, abstract)
+    assert str(refused.value) == (
+        f"{tmp_path}/000000007: can't be restored: it holds another state than this run's\n"
+        "  ['params']['c']: int32 [4] there, bfloat16 [4] here"
+    )

@@ -101,17 +101,21 @@ def _unraisable(raised: Any) -> None:
 
 
 def _told(error: BigtrainError) -> int:
+    from bigtrain.config.errors import harmless
+    from bigtrain.config.secrets import print_error
     from bigtrain.parallel import distributed
 
     text = distributed.told(error, sys.argv[1:])
     if text is not None:
-        print(f"error: {text}", file=sys.stderr)
+        print_error(f"error: {harmless(text)}")
     return error.exit_code
 
 
 def _failed(error: OSError) -> int:
     """The disk or the machine gave out; no bug."""
-    print(f"error: {error.filename or 'the run'}: {error.strerror}", file=sys.stderr)
+    from bigtrain.config.secrets import print_error
+
+    print_error(f"error: {error.filename or 'the run'}: {error.strerror}")
     return 1
 
 
@@ -134,12 +138,15 @@ def _unexpected(error: Exception) -> int:
     import tempfile
     import traceback
 
+    from bigtrain.config.secrets import hidden, print_error
+
+    details = hidden("".join(traceback.format_exception(error)))
     if os.environ.get("BIGTRAIN_DEBUG"):
-        traceback.print_exception(error)
+        print(details, end="", file=sys.stderr)
         return 1
     with tempfile.NamedTemporaryFile("w", prefix="bigtrain-", suffix=".log", delete=False) as file:
-        traceback.print_exception(error, file=file)
+        file.write(details)
     first = (str(error).strip().splitlines() or [""])[0][:300]
-    print(f"error: unexpected {type(error).__name__}: {first}", file=sys.stderr)
+    print_error(f"error: unexpected {type(error).__name__}: {first}")
     print(f"  this is a bug in bigtrain, or in what it calls; the details are in {file.name}", file=sys.stderr)
     return 1

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 import bigtrain
+from bigtrain.cli.data_verbs import data
 from bigtrain.cli.runs_verbs import runs
 
 app = typer.Typer(
@@ -19,12 +20,6 @@ app = typer.Typer(
     epilog="Start with: bigtrain fit · then: bigtrain fit model=vae · every key: bigtrain configs",
 )
 
-data = typer.Typer(
-    help="Look at a data set, or prepare one.",
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 app.add_typer(data, name="data")
 app.add_typer(runs, name="runs")
 
@@ -148,6 +143,20 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    run: Run,
+    checkpoint: Annotated[str, typer.Option(metavar="STEP", help="Where to begin, if not at the last but one.")] = "",
+    steps: Annotated[int, typer.Option(min=0, help="How many to train again; 0 is up to the next checkpoint.")] = 0,
+    json: Json = False,
+    trust: Trust = None,
+) -> int:
+    """Train a part of a run again and compare the state with the recorded one, bit for bit; prints a receipt."""
+    from bigtrain.cli.verify import run as verify_run
+
+    return verify_run(run, checkpoint=checkpoint or None, steps=steps or None, as_json=json, trust=trust or [])
+
+
+@app.command()
 def predict(
     run: Run,
     input: Annotated[Path, typer.Option("--input", help="What to predict for: .npy .npz .csv .txt .png")],
@@ -214,59 +223,6 @@ def sample(
 
     wish = Wish(number, seed, length, temperature, top_k, top_p, prompt or (), prompt_file)
     sample_run(run, wish, output, checkpoint=checkpoint, as_json=json, trust=trust or [])
-
-
-@data.callback()
-def data_group(context: typer.Context) -> None:
-    """Prints the help where no verb was typed."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@data.command()
-def inspect(
-    name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(metavar="NAME", help="A data set: digits, text, npz, …; see: bigtrain configs data"),
-    ] = None,
-    overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="KEY=VALUE", help="Its fields: data.path=my.npz"),
-    ] = None,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", metavar="PNG", help="Where to draw examples; inspect-NAME.png if not given."),
-    ] = None,
-    json: Json = False,
-    config_dir: ConfigDir = None,
-    trust: Trust = None,
-) -> None:
-    """Show what a data set holds: fields, splits, classes, examples, and leakage between splits."""
-    from bigtrain.cli.inspect import run
-
-    given = [*([name] if name else []), *(overrides or [])]
-    run(given, output, as_json=json, config_dir=config_dir, trust=trust or [])
-
-
-@data.command()
-def tokenize(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Text files, plain or .gz.")],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="The folder to write tokens to.")],
-    vocabulary: Annotated[int, typer.Option("--vocabulary", min=2, help="Tokens to learn.")] = 8000,
-    method: Annotated[
-        str, typer.Option("--method", metavar="METHOD", help="bytes-bpe, bpe, unigram or wordpiece.")
-    ] = "bytes-bpe",
-    tokenizer: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json to use instead of learning one."),
-    ] = None,
-    encoding: Annotated[str, typer.Option("--encoding", help="How the files are encoded.")] = "utf-8",
-    json: Json = False,
-) -> None:
-    """Turn text files into tokens on disk, with a vocabulary learnt from them, for training on large text."""
-    from bigtrain.cli.tokenize import run
-
-    run(files, output, vocabulary=vocabulary, method=method, tokenizer=tokenizer, encoding=encoding, as_json=json)
 
 
 @app.command()

@@ -24,6 +24,7 @@ OPTIONS = {
     ),
     "plan": ("--search", "--json", "--config-dir", "--trust", "--help"),
     "evaluate": ("--split", "--checkpoint", "--json", "--trust", "--help"),
+    "verify": ("--checkpoint", "--steps", "--json", "--trust", "--help"),
     "predict": ("--input", "--output", "--checkpoint", "--json", "--trust", "--help"),
     "sample": (
         "--number", "--output", "--seed", "--length", "--temperature", "--top-k", "--top-p", "--prompt",
@@ -46,7 +47,7 @@ _VALUES = {
     "--search": KEYS,
     "--mode": ("auto", "min", "max"),
 }
-_RUN_VERBS = ("evaluate", "predict", "sample", "runs list", "runs best")
+_RUN_VERBS = ("evaluate", "verify", "predict", "sample", "runs list", "runs best")
 
 _SCRIPTS = {
     "bash": """_bigtrain_complete() {

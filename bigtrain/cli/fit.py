@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from bigtrain.cli import is_out_of_memory
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose, to_yaml
-from bigtrain.config.errors import ConfigError, code_of
+from bigtrain.config.errors import ConfigError, InputError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
 from bigtrain.parallel.alike import check_alike
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
+from bigtrain.run.lock import held
 
 if TYPE_CHECKING:
     from bigtrain.data.spec import Dataset
@@ -41,11 +43,26 @@ def run(
     clock: Clock,
 ) -> None:
     """Composes, checks, compiles, trains, and prints the result."""
+    with ExitStack() as holding:
+        _run(overrides, holding, cfg, dry_run, as_json, config_dir, trust, clock)
+
+
+def _run(
+    overrides: Sequence[str],
+    holding: ExitStack,
+    cfg: bool,
+    dry_run: bool,
+    as_json: bool,
+    config_dir: Path | None,
+    trust: Sequence[str],
+    clock: Clock,
+) -> None:
+    """The same; the run directory is held until `holding` is closed."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
     peers = distributed.current() if cfg else _joined(composed, checked)
     path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))
     there = peers.shared("existing", lambda: _existing(path, new=not (cfg or dry_run)))
-    existing = RunDirectory(path) if there else None
+    existing = RunDirectory.checked(path) if there else None
     if existing is not None:
         composed, checked, trusted = continued(existing, overrides, config_dir, trust)
     if cfg:
@@ -66,6 +83,7 @@ def run(
         waits, steps = checked.run.early_stopping.patience, lengths.steps
         if peers.shared("finished", partial(_finished, existing, steps, waits, console, again, as_json=as_json)):
             return
+        holding.enter_context(held(existing.path))
         _note_new_length(existing, checked, console)
     with console.waiting("compiling"):
         ready = _compiled(prepare, checked, trusted, dataset, overrides)
@@ -75,7 +93,7 @@ def run(
         typed = composed.overrides
         check_memory(ready, lambda more: understood([*typed, *more], config_dir, trust)[1], trusted, dataset, typed)
     clock.recharge("compile", ready.compile_seconds)
-    directory = existing if existing is not None or dry_run else _created(path, composed, overrides)
+    directory = existing if existing is not None or dry_run else _created(path, composed, overrides, holding)
     console.table(report.summary(ready, checked, directory.path if directory else path))
     if dry_run or directory is None:
         if peers.leader:
@@ -94,12 +112,15 @@ def _joined(composed: Composed, checked: Checked) -> distributed.Alone | distrib
     return peers
 
 
-def _created(path: Path, composed: Composed, typed: Sequence[str]) -> RunDirectory:
+def _created(path: Path, composed: Composed, typed: Sequence[str], holding: ExitStack) -> RunDirectory:
     """A new run directory, made by process 0; with a number behind its name where it is taken and wasn't typed."""
-    named = any(key_of(text) == "run_dir" for text in typed)
-    parts = (path, to_yaml(composed.written), kept(composed.overrides))
-    make = partial(RunDirectory.create, *parts, numbered=not named)
-    return RunDirectory(Path(distributed.current().shared("directory", lambda: str(make().path))))
+    named, peers = any(key_of(text) == "run_dir" for text in typed), distributed.current()
+    made = peers.shared("directory", lambda: str(RunDirectory.claimed(path, numbered=not named)))
+    directory = RunDirectory(Path(made))
+    holding.enter_context(held(directory.path))
+    parts = (to_yaml(composed.written), kept(composed.overrides))
+    peers.shared("begun", lambda: str(directory.begun(*parts).path))
+    return directory
 
 
 def _existing(path: Path, *, new: bool) -> bool:
@@ -210,7 +231,6 @@ def _finished(
 ) -> bool:
     """Answers for a run that has nothing left to do, and refuses to train one for fewer steps than it has done."""
     from bigtrain.checkpoint import Checkpoints
-    from bigtrain.cli import report
 
     done = max(Checkpoints(existing.checkpoints).complete(), default=0)  # process 0 alone is asked
     if done > steps:
@@ -218,6 +238,18 @@ def _finished(
     result = existing.result()
     if result is None or result.get("steps") != done:
         return False
+    try:
+        return _shown(existing, result, steps, patience, console, again, as_json=as_json)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # it isn't what a run of ours writes
+        raise InputError(f"{existing.path / 'result.json'}: is no result of a run: {str(error)[:100]}") from error
+
+
+def _shown(
+    existing: RunDirectory, result: Mapping[str, Any], steps: int, patience: int | None, console: Console, again: str,
+    *, as_json: bool,
+) -> bool:  # fmt: skip
+    """Prints the result of a run that is finished; False for one that stopped early and is now to wait longer."""
+    done = result["steps"]
     how, more = f"{done:,} steps", f"steps={2 * done}"
     if done != steps:
         stopped = result.get("stopped_early") or {}
@@ -226,7 +258,9 @@ def _finished(
         how, more = f"it stopped early at step {done:,} of {steps:,}", f"early_stopping.patience={2 * patience}"
     console.say(f"{existing.path} is finished: {how}. To train it further:", style="bold")
     console.say(f"  bigtrain fit run_dir={existing.path} {more}{again}")
-    report.result(result, as_json=as_json, again=again)
+    from bigtrain.cli import report
+
+    report.result({**result, "run_dir": str(existing.path)}, as_json=as_json, again=again)
     return True
 
 

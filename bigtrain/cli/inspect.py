@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.config import groups
-from bigtrain.config.errors import ConfigError, did_you_mean
+from bigtrain.config.errors import ConfigError, did_you_mean, harmless
 
 if TYPE_CHECKING:
     from bigtrain.data.spec import Dataset
@@ -45,7 +45,7 @@ def run(
     if as_json:
         sys.stdout.write(json.dumps(facts, default=str) + "\n")
         return
-    sys.stdout.write("\n".join(line.rstrip() for line in _page(facts)) + "\n")
+    sys.stdout.write(harmless("\n".join(line.rstrip() for line in _page(facts)) + "\n"))
 
 
 def _overrides(given: Sequence[str], config_dir: Path | None) -> tuple[list[str], str]:

@@ -108,7 +108,7 @@ def _run_dir(overrides: Sequence[str], config_dir: Path | None, trust: Sequence[
     _, checked, _ = understood(overrides, config_dir, trust)
     path = Path(checked.run.run_dir).expanduser()
     if RunDirectory.exists(path):
-        continued(RunDirectory(path), overrides, config_dir, trust)
+        continued(RunDirectory.checked(path), overrides, config_dir, trust)
     elif new:
         named = any(key_of(text) == "run_dir" for text in overrides)
         return RunDirectory.claimed(path, numbered=not named)

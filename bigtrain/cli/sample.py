@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigtrain.config.errors import InputError
+from bigtrain.config.errors import InputError, harmless
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,14 +148,6 @@ def _listed(texts: Sequence[str], number: int) -> str:
         for at in range(len(texts))
     ]
     return "\n\n".join(f"{head}\n{text}" for head, text in zip(heads, texts, strict=True)) + "\n"
-
-
-def harmless(text: str) -> str:
-    """The text without control characters, which a terminal would obey."""
-    return "".join(
-        "\ufffd" if unicodedata.category(character) == "Cc" and character not in "\n\t" else character
-        for character in text
-    )
 
 
 def _images(trained: Trained, wish: Wish, output: Path, *, as_json: bool) -> None:

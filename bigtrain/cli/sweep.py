@@ -107,8 +107,7 @@ class _Wish:
         if dry_run:
             _tell_plan(len(first), self, as_json=as_json)
             return
-        facts = {"base": sorted(self.base), "keys": list(keys), "objectives": [item.name for item in sought]}
-        conductor.ledger = opened(self.folder, facts, common.retry)
+        conductor.ledger = opened(self.folder, self._facts(sought), common.retry)
         nodes = ({"_target_": f"{sweeper.__name__}.BigtrainSweeper"}, launchers.NODES)
         classes = (sweeper.BigtrainSweeper, launchers.PopulationLauncher, launchers.IsolatedLauncher)
         console.say(f"sweep     {self.choice.name} over {', '.join(keys)} in {self.folder}")
@@ -126,6 +125,20 @@ class _Wish:
             raise SystemExit(128 + number)
         if found.trials and all(trial.state == "failed" for trial in found.trials):
             raise SystemExit(1)
+
+    def _facts(self, sought: Sequence[Objective]) -> dict[str, Any]:
+        """What has to be the same when the sweep goes on: more values and more trials may come, and nothing else."""
+        search = self.choice.search
+        fields = {name: value for name, value in sorted(search.arguments.items()) if name != "trials"}
+        intervals = {item.key: [item.low, item.high, item.log, item.integer] for item in self.space if item.continuous}
+        return {
+            "base": sorted(self.base),
+            "keys": [item.key for item in self.space],
+            "intervals": intervals,
+            "objectives": [f"{item.name}:{item.mode}" for item in sought],
+            "score": self.choice.common.score,
+            "search": json.loads(json.dumps([search.callee.target, fields])),
+        }
 
 
 def objectives(checked: Checked, named: Sequence[str]) -> tuple[Objective, ...]:

@@ -82,6 +82,8 @@ def _check_lengths(spine: Mapping[str, Any]) -> None:
         lengths["stop_at"] = spine["stop_at"]
     if "checkpoint" in spine:
         lengths["checkpoint.every"] = spine["checkpoint"].every
+        if spine["checkpoint"].keep_every is not None:
+            lengths["checkpoint.keep_every"] = spine["checkpoint"].keep_every
     for path, length in lengths.items():
         if Duration.parse(length).amount == 0:
             raise ConfigError(path, f"{length} is not allowed", allowed="at least 1 step")

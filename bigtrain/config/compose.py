@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigtrain.config import groups, overrides, schema, suggest
+from bigtrain.config import groups, overrides, schema, secrets, suggest
 from bigtrain.config.errors import ConfigError, did_you_mean
 
 
@@ -64,6 +64,9 @@ def _unresolved(engine: Any, typed: Sequence[str], dirs: Sequence[Path]) -> tupl
     from hydra.types import RunMode
     from omegaconf import open_dict
 
+    for text in typed:
+        if overrides.key_of(text) != "run_dir":  # the name of a folder can't be hidden
+            secrets.remember(text)
     overriding = [_prepared(text, dirs) for text in typed]
     try:
         cfg = engine.compose_config(config_name="run", overrides=overriding, run_mode=RunMode.RUN)
@@ -98,11 +101,12 @@ def _finished(cfg: Any, choices: dict[str, Any], typed: Sequence[str], dirs: Seq
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        if cfg.run_dir is not None:
+        if isinstance(cfg.run_dir, (str, int, float)):
             named = any(overrides.key_of(text) == "run_dir" for text in typed)
             # as text: `${now:…}` is a fact of this start, not to be worked out again
             cfg.run_dir = str(cfg.run_dir) if named else _one_folder(str(cfg.run_dir), choices.values())
         written: Any = OmegaConf.to_container(cfg, resolve=False)
+        secrets.remember(str({**written, "run_dir": None}))
         resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, RecursionError) as error:
         raise _translated(error, dirs) from error

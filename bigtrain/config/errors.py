@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import signal
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -55,6 +56,14 @@ class DataError(InputError):
 
     def __init__(self, where: object, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"{where}: {problem}" + (f"\n  {hint}" if hint else ""))
+
+
+def harmless(text: str) -> str:
+    """The text without control characters, which a terminal would obey; a name in a file may be a stranger's."""
+    return "".join(
+        "\ufffd" if unicodedata.category(character) == "Cc" and character not in "\n\t" else character
+        for character in text
+    )
 
 
 def code_of(number: int) -> int:

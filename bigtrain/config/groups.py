@@ -100,6 +100,10 @@ def _table(path: Path) -> tuple[str, dict[str, Any]]:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise ConfigError(str(path), f"is no valid YAML: {where}{problem}") from error
+    except RecursionError as error:
+        raise ConfigError(str(path), "is no valid YAML: it is nested too deeply") from error
+    except ValueError as error:  # an integer of 5,000 digits, a date that there isn't
+        raise ConfigError(str(path), f"is no valid YAML: {error}") from error
     if values is not None and not isinstance(values, dict):
         raise ConfigError(str(path), f"holds a {type(values).__name__}", allowed="a table of key: value")
     return text, values or {}

@@ -45,6 +45,8 @@ class CheckpointConfig:
     Args:
         every: how often to save; the last step is always saved.
         keep: how many of the newest checkpoints to keep.
+        keep_every: also save at every multiple of this, and keep all of those.
+        minutes: also save when so many minutes have passed since the last save.
         best: also keep the checkpoint with the best `monitor` on the validation split.
         monitor: the validation metric that decides which is best.
         mode: whether a smaller or a larger metric is better; auto is max for accuracy, exact_match,
@@ -53,6 +55,8 @@ class CheckpointConfig:
 
     every: Steps = "10%"  # type: ignore[assignment]
     keep: PositiveInt = 1
+    keep_every: Steps | None = None
+    minutes: PositiveFloat | None = None
     best: bool = True
     monitor: str = "loss"
     mode: Literal["auto", "min", "max"] = "auto"

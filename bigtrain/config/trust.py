@@ -44,7 +44,8 @@ class Trust:
     def check_name(self, path: str, target: str) -> None:
         """Refuses a target outside the list by its name alone, before anything is imported."""
         parts = target.split(".")
-        if parts[0] not in self.packages or not all(part.isidentifier() for part in parts) or len(parts) < 2:
+        plain = all(part.isidentifier() and not part.startswith("__") for part in parts)  # __main__ starts a program
+        if parts[0] not in self.packages or not plain or len(parts) < 2:
             yours = parts[0].isidentifier() and parts[0] not in {*self.packages, *sys.stdlib_module_names}
             hint = f"if the code is yours, add --trust {parts[0]}" if yours else None
             allowed = "code of " + ", ".join(sorted(self.packages))

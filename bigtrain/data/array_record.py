@@ -8,7 +8,6 @@ and beginning of a record tell which it is. scripts/write_array_record.py writes
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 import zipfile
@@ -21,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from bigtrain.config import untrusted
 from bigtrain.config.errors import ConfigError, DataError, InputError
 from bigtrain.config.values import PositiveInt, Share
 from bigtrain.data.arrays import dataset
+from bigtrain.data.bounds import check_inside
 from bigtrain.data.folders import WORDS
 from bigtrain.data.held_out import settled
 from bigtrain.data.serialize import spec_from_json
@@ -162,6 +163,8 @@ def unpacked(record: bytes, where: str, fields: Mapping[str, Field] | None = Non
     try:
         with zipfile.ZipFile(BytesIO(record)) as archive:
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+            if fields is None and sum(sizes.values()) > MOST_BYTES:
+                raise DataError(where, f"unpacks to more than the {MOST_BYTES:,} bytes that a record may have")
             for name in sizes if fields is None else fields:
                 if name not in sizes:
                     raise DataError(where, f"has no {name!r}; it has {', '.join(sizes) or 'nothing'}")
@@ -181,8 +184,10 @@ def _files(where: Path) -> dict[Split, list[Path]]:
     """The files of each split."""
     if where.is_dir():
         found = sorted(path for path in where.iterdir() if path.suffix in SUFFIXES)
+        check_inside(where, [*found, where / "spec.json"])
     elif where.is_file():
         found = [where]
+        check_inside(where.parent, [where.parent / "spec.json"])
     else:
         base = where.parent if where.parent.is_dir() else Path()
         found = sorted(path for path in base.glob(where.name) if path.is_file() and path.suffix != ".json")
@@ -224,11 +229,9 @@ def _spec(first: Path, source: Any, classes: int | None) -> Spec:
         if classes is not None:
             raise ConfigError("data.classes", f"{beside} says how many there are", hint="drop it")
         try:
-            return spec_from_json(json.loads(beside.read_text(encoding="utf-8")), beside)
-        except InputError:
-            raise
-        except (OSError, ValueError) as error:
-            raise DataError(beside, f"can't be read: {error}") from error
+            return spec_from_json(untrusted.read_json(beside, untrusted.LARGE), beside)
+        except FileNotFoundError as error:
+            raise DataError(beside, "is gone") from error
     example = unpacked(source[0], f"{first}: record 0")
     if "inputs" not in example:
         raise DataError(f"{first}: record 0", f"has no 'inputs'; it has {', '.join(example)}", hint=WRITE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from bigtrain.config.errors import ConfigError, DataError
 from bigtrain.data.arrays import Column
+from bigtrain.data.bounds import check_inside
 from bigtrain.data.labels_file import LabelsFile, TargetKind, labels_of
 from bigtrain.data.progress import files
 from bigtrain.data.spec import SPLITS, Field, Split
@@ -87,6 +89,7 @@ class Labels:
 def find(root: Path, what: str, suffixes: Collection[str], labels: Labels, hint: str | None = None) -> Found:
     """The files under `root` with one of the `suffixes` (lower case, any case matches), and their labels.
 
+    A link may lead elsewhere in the folder, and not out of it: data may come from a stranger.
     Hidden files are left out; files of other kinds are left out and counted in a note. `hint` is
     what to do where there are none.
 
@@ -125,12 +128,13 @@ def _listing(
     folders: set[str] = set()
     seen: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
     for top, inside, here_are in os.walk(root, followlinks=True):
-        stat = Path(top).stat()
-        if (stat.st_dev, stat.st_ino) in seen:
+        place = Path(top).stat()
+        if (place.st_dev, place.st_ino) in seen:
             inside.clear()
             continue
-        seen.add((stat.st_dev, stat.st_ino))
+        seen.add((place.st_dev, place.st_ino))
         inside[:] = sorted(name for name in inside if not name.startswith(".") and name not in SYSTEM)
+        check_inside(root, (Path(top, name) for name in inside))
         here = Path(top).relative_to(root).as_posix()
         folders.update(f"{here}/{name}".removeprefix("./") for name in inside)
         for name in here_are:
@@ -138,6 +142,7 @@ def _listing(
             if name.startswith(".") or name in SYSTEM:
                 continue
             if suffix in suffixes:
+                _check(root, f"{top}/{name}")
                 paths.append(f"{here}/{name}".removeprefix("./"))
             else:
                 others[suffix] += 1
@@ -146,6 +151,12 @@ def _listing(
         problem = f"holds no {what}" + (f"; it has {has}" if others else "")
         raise DataError(root, problem, hint=hint or f"it reads {' '.join(sorted(suffixes))}")
     return tuple(sorted(paths)), others, folders
+
+
+def _check(root: Path, path: str) -> None:
+    """Refuses what is no file of the folder; one look at it, since there may be millions."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        check_inside(root, [Path(path)])
 
 
 def _split_folders(root: Path, paths: Sequence[str]) -> dict[str, Split]:
@@ -217,6 +228,8 @@ def _from_file(
     """The set with the labels of a CSV file, which lies in the folder or where the command was typed."""
     given = Path(str(labels.source)).expanduser()
     where = root / given if (root / given).is_file() else given
+    if where != given:
+        check_inside(root, [where])
     file = LabelsFile.read(where, paths, labels.file_column, labels.label_column)
     values, classes = labels_of(file, labels.target_kind)
     numbers = np.array(sorted(file.values), np.int64)

@@ -16,6 +16,7 @@ from bigtrain.data.arrays import dataset
 from bigtrain.data.folders import WORDS
 from bigtrain.data.held_out import settled
 from bigtrain.data.huggingface_columns import Columns, Read, images, numbers, targets_of, texts
+from bigtrain.data.huggingface_files import check_saved
 from bigtrain.data.pictures import Fit
 from bigtrain.data.spec import SPLITS, Dataset, Source, Split
 
@@ -141,6 +142,7 @@ def _loaded(where: Path) -> dict[Split, Any]:
         raise DataError(where, problem, hint=SAVE)
     if not any((where / name).is_file() for name in ("dataset_dict.json", "state.json")):
         raise DataError(where, "holds no data set that save_to_disk wrote", hint=SAVE)
+    check_saved(where)
     try:
         found = datasets.load_from_disk(str(where))
     except Exception as error:  # the library, Arrow and JSON each raise their own

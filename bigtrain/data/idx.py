@@ -14,6 +14,7 @@ import numpy as np
 from bigtrain.config.errors import ConfigError, DataError
 from bigtrain.config.values import Share
 from bigtrain.data.arrays import LARGE, Arrays, dataset
+from bigtrain.data.bounds import check_inside
 from bigtrain.data.checks import check_lengths, check_memory
 from bigtrain.data.columns import Raw, features, labels
 from bigtrain.data.spec import Dataset, Source, Split
@@ -106,6 +107,7 @@ def find_files(folder: Path, prefix: str | None = None) -> dict[str, Path]:
         wanted = ", ".join(_usual_name(part, start) for part in missing)
         there = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         raise DataError(folder, f"lacks {wanted} (with or without .gz)", hint=f"it holds: {there or 'no files'}")
+    check_inside(folder, files.values())
     return {part: files[part] for part in PARTS}
 
 

@@ -204,7 +204,7 @@ def json_lines(where: Path, wanted: Wanted) -> tuple[list[str], Rows]:
             continue
         try:
             found: Any = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(where, f"line {number} is no JSON: {error}") from error
         if not isinstance(found, dict):
             raise DataError(where, f"line {number} is no JSON object", hint='a line: {"text": "…", "label": "…"}')

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 from bigtrain.config.errors import ConfigError, DataError
+from bigtrain.data.bounds import check_regular, unpacked
 from bigtrain.data.checks import check_memory
 
 ENCODING = "set data.encoding to the file's encoding, for example data.encoding=latin-1"
@@ -63,13 +62,8 @@ def _bytes(path: Path) -> bytes:
     if path.is_dir() or not path.exists():
         raise DataError(path, "is a folder, not a text file" if path.is_dir() else "no such file")
     try:
+        check_regular(path)
         check_memory(path, COPIES * path.stat().st_size, "use a part of it")
-        if path.suffix.lower() != ".gz":
-            return path.read_bytes()
-        with gzip.open(path) as stream:
-            return stream.read()
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        hint = "the file was cut short or damaged: fetch it again"
-        raise DataError(path, f"is not a whole gzip file: {error}", hint=hint) from error
+        return unpacked(path, COPIES, "use a part of it") if path.suffix.lower() == ".gz" else path.read_bytes()
     except OSError as error:
         raise DataError(path, f"can't be read: {error.strerror}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bigtrain.config.errors import DataError
+from bigtrain.data.bounds import check_archive
 
 SUFFIXES = (".csv", ".tsv")
 NAMES = ("values", "x", "series", "data", "inputs")
@@ -39,12 +40,17 @@ def read_long(path: Path) -> Long:
     if suffix not in (".npy", ".npz"):
         raise DataError(path, f"can't read {suffix or 'a file without a suffix'}", hint="it reads .csv .tsv .npy .npz")
     try:
+        check_archive(path, "save the one array as an .npy")
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
             with loaded as archive:
                 name = next((name for name in NAMES if name in archive), archive.files[0])
                 loaded = archive[name]
+    except DataError:
+        raise
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for a damaged file
+        if "allow_pickle" in str(error) or "bject" in str(error):
+            raise DataError(path, "holds pickled Python objects, which are never loaded") from error
         raise DataError(path, f"can't be read: {' '.join(str(error).split())[:200]}") from error
     if loaded.ndim not in (1, 2) or loaded.dtype.kind not in "biuf" or not loaded.size:
         problem = f"holds {loaded.dtype}{list(loaded.shape)}; one series [steps] or [steps, channels] is needed"

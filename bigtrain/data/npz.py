@@ -15,6 +15,7 @@ from bigtrain.config.errors import ConfigError, DataError, did_you_mean
 from bigtrain.config.values import PositiveInt, Share
 from bigtrain.data import columns
 from bigtrain.data.arrays import LARGE, Arrays, dataset
+from bigtrain.data.bounds import check_inside, check_regular
 from bigtrain.data.checks import check_lengths, check_memory
 from bigtrain.data.columns import InputKind, Raw, TargetKind, Typed
 from bigtrain.data.memory import read
@@ -178,8 +179,10 @@ def _members(where: Path) -> dict[str, Load]:
     """How to read each array of an archive, file or folder, by its name."""
     if not where.exists():
         raise DataError(where, "no such file or folder", hint="data.path names an .npz, an .npy or a folder of .npy")
+    check_regular(where)
     if where.is_dir():
         files = sorted(where.glob("*.npy"))
+        check_inside(where, files)
         if not files:
             raise DataError(where, "holds no .npy files", hint="save each array with numpy.save")
         total = sum(file.stat().st_size for file in files)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bigtrain.config.errors import DataError
+from bigtrain.data.bounds import check_archive
 from bigtrain.data.ts_format import SeriesFile, read_ts
 
 SUFFIXES = (".ts", ".npz", ".npy")
@@ -67,11 +68,14 @@ def _of_ts(found: SeriesFile) -> Ragged:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an archive by name, or the one of an .npy as 'values'; objects are never unpickled."""
     try:
+        check_archive(path, "use a part of it, or save the one array as an .npy")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"values": loaded}
         with loaded as archive:
             return {name: archive[name] for name in archive.files}
+    except DataError:
+        raise
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for a damaged file
         if "allow_pickle" in str(error) or "bject" in str(error):
             raise DataError(path, "holds pickled Python objects, which are never loaded", hint=RAGGED) from error

@@ -15,6 +15,7 @@ from typing import Literal, NoReturn, TextIO
 import numpy as np
 
 from bigtrain.config.errors import ConfigError, DataError
+from bigtrain.data import bounds
 from bigtrain.data.table_columns import Column, Frame, Kind, Numbers, Texts
 
 Delimiter = Literal["auto", "comma", "semicolon", "tab", "pipe", "space", "colons"]
@@ -25,7 +26,6 @@ UNIT = "\x1f"  # stands for `::`, since Python's reader takes one character; no 
 SAMPLE = 200  # rows from which delimiter and header are guessed
 CHUNK = 1 << 13  # rows converted at once: cells are Python strings only for so long
 SHOWN = 40  # characters of a cell in a message
-GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ class TextTable:
             for at, name in enumerate(self.names)
             if name in kinds
         ]
-        total = 0
+        total, free = 0, bounds.available_memory()
         for numbers, rows in self._chunks():
             total += len(rows)
+            bounds.check_cells(self.path, total * len(collectors), free)
             for at, collector in collectors:
                 collector.add([row[at] for row in rows], numbers)
         if not total:
@@ -271,8 +272,7 @@ def _parsed(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[list[s
 
 def _lines(path: Path, known: Format) -> Iterator[str]:
     """The lines of a text, without those to skip; anything that is no text is one clear error."""
-    with open(path, "rb") as raw:
-        packed = raw.read(2) == GZIP
+    packed = bounds.is_gzip(path)
     name = "utf-8-sig" if known.encoding.lower() in ("utf-8", "utf8") else known.encoding
     try:
         with gzip.open(path, "rt", -1, name, newline="") if packed else open(path, encoding=name, newline="") as stream:
@@ -288,7 +288,7 @@ def _lines(path: Path, known: Format) -> Iterator[str]:
 
 
 def _checked(path: Path, stream: TextIO) -> Iterator[str]:
-    for line in stream:
+    for line in bounds.lines(path, stream):
         if "\0" in line:
             hint = "data=parquet reads Parquet, data=npz NumPy's files; or set data.encoding, for example utf-16"
             raise DataError(path, "is no text: it has NUL bytes", hint=hint)

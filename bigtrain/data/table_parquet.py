@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from bigtrain.config.errors import DataError
+from bigtrain.data.bounds import check_regular
+from bigtrain.data.checks import check_memory
 from bigtrain.data.table_columns import Column, Frame, Kind, Numbers, Texts
 
 HINT = "pip install 'bigtrain[tables]'"
@@ -33,6 +35,7 @@ class ParquetTable:
         try:
             with parquet.ParquetFile(self.path) as file:
                 length = file.metadata.num_rows
+                check_memory(self.path, length * len(kinds) * 8, "use a part of it")  # 8 bytes: a float64, or a code
                 columns = {
                     name: self._column(name, file.read([name]).column(0), kind)
                     for name, kind in kinds.items()
@@ -82,6 +85,7 @@ def open_parquet(path: Path) -> ParquetTable:
     if path.is_dir() or not path.exists():
         problem = "is a folder, not a Parquet file" if path.is_dir() else "no such file"
         raise DataError(path, problem, hint="data.path names a Parquet file")
+    check_regular(path)
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import sys
-import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from bigtrain.config.errors import ConfigError, DataError
 from bigtrain.config.values import PositiveInt, Share
 from bigtrain.data.arrays import LARGE, Column, Mapped, dataset
+from bigtrain.data.bounds import check_regular, unpacked
 from bigtrain.data.checks import bounded_rows, check_memory, gigabytes
 from bigtrain.data.spec import Dataset, Field, Source, Split, Vocabulary
 from bigtrain.data.splits import contiguous_split
@@ -153,18 +152,16 @@ def _read(where: Path, level: str) -> np.ndarray:
             where, problem, hint=f"{NAMES}, or a folder that bigtrain data tokenize wrote" if where.is_dir() else NAMES
         )
     try:
+        check_regular(where)
         if where.suffix == ".gz":
-            with gzip.open(where) as stream:
-                return np.frombuffer(stream.read(), np.uint8)
+            smaller = "use a part of it, or unpack it and set data.level=bytes, which maps the file"
+            return np.frombuffer(unpacked(where, 1 if level == "bytes" else COPIES, smaller), np.uint8)
         size = where.stat().st_size
         if level == "bytes" and size > LARGE:
             return np.memmap(where, np.uint8, mode="r")
         if level != "bytes":
             check_memory(where, COPIES * size, "use data.level=bytes, which maps the file, or a part of it")
         return np.fromfile(where, np.uint8)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        hint = "the file was cut short or damaged: fetch it again"
-        raise DataError(where, f"is not a whole gzip file: {error}", hint=hint) from error
     except OSError as error:
         raise DataError(where, f"can't be read: {error.strerror}") from error
 

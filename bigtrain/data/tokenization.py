@@ -16,6 +16,7 @@ from typing import IO, Any, get_args
 import numpy as np
 
 from bigtrain.config.errors import ConfigError, DataError, did_you_mean
+from bigtrain.data.bounds import check_inside
 from bigtrain.data.lines import BEGINNING, unknown_encoding
 from bigtrain.data.tokenizer import BYTE_SYMBOLS, Method, new_tokenizer, read_tokenizer, vocabulary_of
 from bigtrain.data.vocabulary import Vocabulary
@@ -61,8 +62,17 @@ def tokenize(
     else:
         found = read_tokenizer(tokenizer)
     symbols = vocabulary_of(found)
-    output.mkdir(parents=True, exist_ok=True)
-    counts = _write_tokens(output / TOKENS, files, encoding, found, symbols)
+    fresh = not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(output, f"can't be made: {error.strerror}", hint="name another folder by --output") from error
+    try:
+        counts = _write_tokens(output / TOKENS, files, encoding, found, symbols)
+    except DataError:
+        if fresh:
+            output.rmdir()
+        raise
     (output / TOKENIZER).write_text(symbols.tokenizer or "", encoding="utf-8")
     facts = {
         "format": 1, "vocabulary": len(symbols), "end": symbols.end, "method": method if tokenizer is None else None,
@@ -186,6 +196,7 @@ def read_tokens(folder: Path) -> tuple[np.ndarray, Vocabulary]:
     for name in (TOKENS, TOKENIZER):
         if not (folder / name).is_file():
             raise DataError(folder, f"has no {name}", hint=hint)
+    check_inside(folder, (folder / TOKENS, folder / TOKENIZER))
     vocabulary = vocabulary_of(read_tokenizer(folder / TOKENIZER))
     try:
         tokens = np.lib.format.open_memmap(folder / TOKENS, mode="r")

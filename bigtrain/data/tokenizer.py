@@ -8,12 +8,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from bigtrain.config import untrusted
 from bigtrain.config.errors import ConfigError, DataError
 from bigtrain.data.vocabulary import Vocabulary, tokenizers_library
 
 Method = Literal["bytes-bpe", "bpe", "unigram", "wordpiece"]
 END, UNKNOWN = "<|endoftext|>", "<unknown>"
 ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<end>", "[EOS]")  # what known tokenizers call it
+TOKENIZER = "tokenizer.json"
+MOST_UNUSED = 1 << 20
+"""A number up to which a token may be, however few there are: what lies between gets a name, which takes memory."""
+
 BYTE_SYMBOLS = 257  # every byte, and the end token
 SPACE = "\u2581"  # stands for a space, as in SentencePiece
 INSIDE = "\u2594"  # before a WordPiece token that begins no word; BERT's '##' could not be told from a text's own
@@ -79,9 +84,12 @@ def read_tokenizer(path: Path, key: str = "--tokenizer") -> Any:
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "no such file"
         raise DataError(path, problem, hint=f"{key} names a tokenizer.json of the tokenizers library")
+    text = untrusted.read_text(path, untrusted.LARGE)
     try:
-        return library.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises nothing narrower
+        return library.Tokenizer.from_str(text)
+    except BaseException as error:  # the library raises nothing narrower, and its panics are no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         hint = "bigtrain data tokenize trains one"
         raise DataError(path, f"is no tokenizer of the tokenizers library: {_short(error)}", hint=hint) from error
 
@@ -90,6 +98,9 @@ def vocabulary_of(tokenizer: Any) -> Vocabulary:
     """What the tokens of a tokenizer stand for, with the tokenizer itself."""
     table = tokenizer.get_vocab(with_added_tokens=True)
     size = max(table.values(), default=-1) + 1
+    if size > max(MOST_UNUSED, 2 * len(table)):
+        problem = f"numbers its {len(table):,} tokens up to {size - 1:,}"
+        raise DataError(TOKENIZER, problem, hint="is it damaged?")
     symbols = [f"<unused {token}>" for token in range(size)]
     for symbol, token in table.items():
         symbols[token] = symbol

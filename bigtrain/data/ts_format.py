@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bigtrain.config.errors import DataError
+from bigtrain.data.bounds import check_regular
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def read_ts(path: Path) -> SeriesFile:
     Raises:
         DataError: naming the line, for anything that is no example; for files with time stamps, which aren't read.
     """
+    check_regular(path)
     try:
         lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1)
     except UnicodeDecodeError as error:

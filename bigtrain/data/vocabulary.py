@@ -85,7 +85,9 @@ class Vocabulary:
         library = tokenizers_library()
         try:
             return library.Tokenizer.from_str(self.tokenizer)
-        except Exception as error:  # the library raises nothing narrower
+        except BaseException as error:  # the library raises nothing narrower, and its panics are no Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
             told = " ".join(str(error).split())[:120]
             raise DataError("the tokenizer", f"is none of the tokenizers library: {told}") from error
 

@@ -18,6 +18,7 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 OTHERS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
 CONVERT = "convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav"
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what a program writes that sends a WAV into a pipe
+LONGEST_FORMAT = 1 << 10  # bytes of a format chunk; the extensible one has 40
 MOST_RATE = 1_000_000
 MOST_CHANNELS = 64
 
@@ -55,8 +56,8 @@ def header(path: Path) -> Wav:
             while True:
                 chunk, length = struct.unpack("<4sI", file.read(8))
                 if chunk == b"fmt ":
-                    fields = _format(file.read(length))
-                    file.seek(length % 2, 1)
+                    fields = _format(file.read(min(length, LONGEST_FORMAT)))
+                    file.seek(length - min(length, LONGEST_FORMAT) + length % 2, 1)
                 elif chunk == b"data":
                     break
                 else:

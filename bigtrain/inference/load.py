@@ -112,7 +112,7 @@ def _chosen(checkpoints: Checkpoints, wanted: str) -> int:
         return checkpoints.steps()[-1]
     if wanted != "best":
         return int(wanted)
-    best = checkpoints.best()
+    best = checkpoints.best(strict=True)
     if best is None:
         raise ConfigError("--checkpoint", "no checkpoint has a validation score", hint="use last")
     return best.step

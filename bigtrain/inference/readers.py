@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bigtrain.config.errors import DataError
+from bigtrain.data.bounds import check_archive
+from bigtrain.data.pictures import FORMATS
 from bigtrain.data.spec import Field
 
 READS = (
@@ -19,7 +21,10 @@ READS = (
 )  # fmt: skip
 EXTRAS = ("lengths", "segments")
 _NAMES = ("inputs", "x", "X", "images", "data", "features", "x_test")
-_DAMAGE = (ValueError, OSError, EOFError, KeyError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile)
+_DAMAGE = (
+    ValueError, OSError, EOFError, KeyError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile,
+    MemoryError,
+)  # fmt: skip
 
 
 def check_input(path: Path) -> None:
@@ -61,6 +66,7 @@ def arrays(path: Path, field: Field) -> dict[str, np.ndarray]:
 
 
 def _archive(path: Path) -> dict[str, np.ndarray]:
+    check_archive(path, "predict a part of it at a time")
     with np.load(path, allow_pickle=False) as archive:
         name = next((name for name in _NAMES if name in archive), None)
         if name is None and len(archive.files) == 1:
@@ -127,7 +133,7 @@ def _picture(path: Path, field: Field) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 if image.mode.startswith(("I", "F")):
                     raise ValueError(f"its pixels have more than 8 bits (mode {image.mode}); save it with 8")
                 return np.asarray(image.convert(mode))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigtrain.config import untrusted
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import parse
 from bigtrain.config.errors import ConfigError, InputError
@@ -53,23 +54,16 @@ def read(
         values["data"] = {name: value for name, value in values["data"].items() if name != "url"}
     for text in overrides:
         _apply(values, text)
-    _check_expanded(values)
+    check_expanded(values)
     trusted = Trust.of(trust)
     checked = check(values, trusted)
-    spec = spec_from_json(directory.read("spec.json"), directory.path / "spec.json")
+    spec = spec_from_json(directory.read("spec.json", untrusted.LARGE), directory.path / "spec.json")
     _check_checkpoint(directory, checkpoint)
     return Stored(directory, checked, trusted, spec, checkpoint)
 
 
-def steps(directory: RunDirectory) -> list[int]:
-    """Steps with a complete checkpoint, ascending: as `Checkpoints.steps`, which needs JAX."""
-    folder = directory.checkpoints
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdecimal() and (folder / f"{name}.json").is_file())
-
-
 def _check_checkpoint(directory: RunDirectory, wanted: str) -> None:
-    found = steps(directory)
+    found = directory.saved()
     if not found:
         raise InputError(
             f"{directory.path} has no checkpoint yet\n  train it first: bigtrain fit run_dir={directory.path}"
@@ -78,7 +72,7 @@ def _check_checkpoint(directory: RunDirectory, wanted: str) -> None:
         raise ConfigError("--checkpoint", f"there is no {wanted!r}", allowed=["last", "best", *map(str, found)])
 
 
-def _check_expanded(values: Mapping[str, Any]) -> None:
+def check_expanded(values: Mapping[str, Any]) -> None:
     """Refuses interpolations: a run directory may come from a stranger, and they read the environment."""
     for path, value in _strings(values):
         if "${" in value and not path.startswith("run_dir"):

@@ -6,6 +6,8 @@ spec.json         the data's shapes, classes and vocabulary: enough to use the m
 environment.json  versions, devices, commit
 metrics.jsonl     …and what the other loggers write
 checkpoints/      training states
+.lock             held by the process that trains the run
+receipt.json      what `bigtrain verify` found
 samples/          what a generative model made
 curves.png        learning curves
 profile/          traces of some steps
@@ -27,8 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bigtrain.config import untrusted
 from bigtrain.config.errors import InputError, RunError, nearest
 from bigtrain.parallel import distributed
 
@@ -40,7 +41,7 @@ EXTENDABLE = (
 )  # fmt: skip
 """Keys that may differ when a run is continued: they change how long or how it runs, not what is trained."""
 
-_BEGUN = ("overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
+_BEGUN = (".lock", "overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
 """All that is in a folder whose run was killed before its config was written, or that `bigtrain launch` has made."""
 
 SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
@@ -62,12 +63,17 @@ class RunDirectory:
             overrides: what was typed.
             numbered: take the next free name (`…-2`) if the folder is there: two runs may start in the same second.
         """
-        run = cls(cls.claimed(path, numbered=numbered))
+        return cls(cls.claimed(path, numbered=numbered)).begun(config_yaml, overrides)
+
+    def begun(self, config_yaml: str, overrides: Sequence[str]) -> RunDirectory:
+        """The same folder, as a run; refused where another has become one there in the meantime."""
+        if self.exists(self.path):
+            raise InputError(f"run_dir: {str(self.path)!r} holds a run that has just been started by another process")
         try:
-            run.keep(config_yaml, overrides)
+            self.keep(config_yaml, overrides)
         except OSError as error:
-            raise _unwritable(path, error.strerror or str(error)) from error
-        return run
+            raise _unwritable(self.path, error.strerror or str(error)) from error
+        return self
 
     @classmethod
     def claimed(cls, path: Path, *, numbered: bool) -> Path:
@@ -109,7 +115,7 @@ class RunDirectory:
         """An existing run; when there is none, the error names the nearest ones."""
         folder = Path(path)
         if cls.exists(folder):
-            return cls(folder)
+            return cls.checked(folder)
         problem = "it has no config.yaml" if folder.is_dir() else "it is a file"
         problem = problem if folder.exists() else "there is no such folder"
         inside = [item.parent for item in folder.glob("*/config.yaml")] if folder.is_dir() else []
@@ -122,6 +128,12 @@ class RunDirectory:
         else:
             hint = "bigtrain fit makes one; it prints the path as 'run'"
         raise InputError(f"{str(path)!r} is no run directory: {problem}\n  {hint}")
+
+    @classmethod
+    def checked(cls, path: Path) -> RunDirectory:
+        """A run that may come from a stranger: nothing in it may lead out of it, to be read or written there."""
+        untrusted.check_contained(path)
+        return cls(path)
 
     def check_seen(self) -> None:
         """Of several processes, each looks whether it sees what process 0 has written: they have to share the disk."""
@@ -150,32 +162,35 @@ class RunDirectory:
 
     def config(self) -> dict[str, Any]:
         """The config that the run was started with, as data: nothing in it is expanded."""
+        path = self.path / "config.yaml"
         try:
-            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path / 'config.yaml'}: can't be read: {' '.join(str(error).split())}") from error
-        if not isinstance(found, dict):
-            raise InputError(f"{self.path / 'config.yaml'}: is no config")
+            found = untrusted.read_yaml(path)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: there is no such file") from error
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise InputError(f"{path}: is no config")
         return found
 
     def overrides(self) -> list[str]:
         """What was typed when the run was started."""
         found = self.read("overrides.json")
-        return [str(item) for item in found] if isinstance(found, list) else []
+        if found is not None and not (isinstance(found, list) and all(isinstance(item, str) for item in found)):
+            raise InputError(f"{self.path / 'overrides.json'}: is no list of overrides")
+        return found or []
 
     def result(self) -> dict[str, Any] | None:
         """The final scores, or None while the run isn't finished."""
         found = self.read("result.json")
-        return found if isinstance(found, dict) else None
+        if found is not None and not isinstance(found, dict):
+            raise InputError(f"{self.path / 'result.json'}: is no result of a run")
+        return found
 
-    def read(self, name: str) -> Any:
-        """A JSON file of the run, or None when it isn't there."""
+    def read(self, name: str, most: int = untrusted.SMALL) -> Any:
+        """A JSON file of the run, of at most `most` bytes; None when it isn't there."""
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            return untrusted.read_json(self.path / name, most)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path / name}: can't be read: {error}") from error
 
     def write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all; of several processes, process 0 does."""
@@ -207,11 +222,10 @@ def _claimed(path: Path) -> Path:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The complete checkpoints in a folder of them, ascending; `bigtrain.checkpoint` says what makes one."""
+    """The steps of the committed checkpoints in a folder of them, ascending; see `bigtrain.checkpoint`."""
     if not folder.is_dir():
         return []
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()]
-    return sorted(int(name) for name in names if (folder / f"{name}.json").is_file())
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and entry.is_dir())
 
 
 def _unwritable(path: Path, reason: str) -> InputError:

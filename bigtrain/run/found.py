@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from bigtrain.config import untrusted
 from bigtrain.config.errors import InputError, nearest
 from bigtrain.run.directory import saved_steps
 
@@ -100,19 +101,9 @@ def _read(folder: Path) -> FoundRun:
     )
 
 
-class _Plain(yaml.SafeLoader):
-    """YAML without aliases, by which a few lines can stand for billions; not in C, which crashes on deep nesting."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """One value."""
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError("has aliases, which no run writes")
-        return super().compose_node(parent, index)
-
-
 def _config(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.load(_text(path, CONFIG_BYTES), _Plain)
+        found = untrusted.plain_yaml(_text(path, CONFIG_BYTES))
     except (yaml.YAMLError, ValueError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -149,8 +140,8 @@ def _json(path: Path, absent: Any) -> Any:
 
 
 def _text(path: Path, most: int) -> str:
-    if not path.is_file():  # a pipe would wait for ever
-        raise ValueError("is no file")
+    if path.is_symlink() or not path.is_file():  # a link may lead anywhere, and a pipe would wait for ever
+        raise ValueError("is a link" if path.is_symlink() else "is no file")
     with open(path, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -160,7 +151,7 @@ def _text(path: Path, most: int) -> str:
 
 def _last_lines(path: Path) -> list[dict[str, Any]]:
     """The complete lines at the end of a metrics.jsonl, oldest first."""
-    if not path.is_file():
+    if not path.is_file() or path.is_symlink():
         return []
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -12,6 +12,7 @@ from typing import Any
 from bigtrain.config.compose import prepared, quoted
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.multirun import returned
+from bigtrain.config.untrusted import check_contained
 from bigtrain.sweep.answer import write
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.job import Outcome, failure
@@ -182,6 +183,25 @@ def _outcome(job: Any, trial: Trial) -> Outcome:
     return Outcome(**{**found, "scores": None if scores is None else tuple(scores)})
 
 
+def _check_trials(ledger: Ledger, keys: Sequence[str]) -> None:
+    """Refuses a ledger whose trials set more than the sweep varies: it may be a stranger's, and `plugins` is code."""
+    for trial in ledger.trials():
+        other = next((key for key, value in trial.values.items() if key not in keys or "${" in value), None)
+        if other is not None:
+            problem = f"trial {trial.number} sets {other}={trial.values[other]!r}, which this sweep doesn't vary so"
+            raise InputError(f"{ledger.path}: {problem}\n  choose another sweep_dir")
+
+
+def _check_facts(ledger: Ledger, facts: dict[str, Any]) -> None:
+    """Refuses the ledger of another sweep, with what differs."""
+    known = ledger.facts()
+    different = [name for name in facts if known.get(name) != facts[name]]
+    if different:
+        folder = str(ledger.folder)
+        lines = "\n".join(f"  {name}: {known.get(name)!r} there, {facts[name]!r} here" for name in different)
+        raise InputError(f"sweep_dir: {folder!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
+
+
 def opened(folder: Path, facts: dict[str, Any], retry: bool) -> Ledger:
     """The ledger of a sweep, new or to be continued; that of another sweep is refused with what differs.
 
@@ -196,17 +216,17 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool) -> Ledger:
     except OSError as error:
         problem = f"can't write to {str(folder)!r}: {error.strerror or error}"
         raise InputError(f"sweep_dir: {problem}\n  choose another folder: sweep_dir=…") from error
+    check_contained(folder)
     ledger = Ledger(folder)
-    ledger.note(facts)
-    known = ledger.facts()
-    different = [name for name in facts if known.get(name) != facts[name]]
-    if different:
-        ledger.close()
-        lines = "\n".join(f"  {name}: {known.get(name)!r} there, {facts[name]!r} here" for name in different)
-        raise InputError(f"sweep_dir: {str(folder)!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
-    if retry:
-        for trial in ledger.trials():
+    try:
+        ledger.note(facts)
+        _check_facts(ledger, facts)
+        _check_trials(ledger, facts["keys"])
+        for trial in ledger.trials() if retry else []:
             if trial.state == "failed":
                 (folder / trial.directory / "trial.json").unlink(missing_ok=True)
                 ledger.record(dataclasses.replace(trial, state="waiting", error=None))
+    except BaseException:
+        ledger.close()
+        raise
     return ledger

@@ -79,7 +79,9 @@ class Isolated:
         log = open(folder.with_name(f"{folder.name}.{LOG}"), "ab")  # noqa: SIM115  closed when the process has ended
         command = [sys.executable, "-m", "bigtrain.sweep.job_process", settings.to_json(), *job]
         environment = {**os.environ, **self._devices(place)}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+        )  # fmt: skip  # a session of its own: Ctrl-C reaches it once, through us
         return Running(job, process, place, log)
 
     def _devices(self, place: int) -> Mapping[str, str]:

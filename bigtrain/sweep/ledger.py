@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.config.errors import InputError, RunError
+from bigtrain.config.untrusted import parsed_json
 from bigtrain.sweep.trial import Proposal, Trial
 
 VERSION = 1
@@ -73,7 +74,8 @@ class Ledger:
     def facts(self) -> dict[str, Any]:
         """What is written down of the sweep as a whole."""
         with self._writing() as db:
-            return {name: json.loads(value) for name, value in db.execute("SELECT name, value FROM facts")}
+            found = list(db.execute("SELECT name, value FROM facts"))
+        return {name: parsed_json(str(value), f"{self.path}: {name}") for name, value in found}
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Writes down what isn't there yet; what is there stays."""
@@ -92,7 +94,11 @@ class Ledger:
     def trials(self) -> list[Trial]:
         """Every trial, in the order in which they were proposed."""
         with self._writing() as db:
-            return [_trial(row) for row in db.execute(f"SELECT {_COLUMNS} FROM trials ORDER BY number")]
+            rows = list(db.execute(f"SELECT {_COLUMNS} FROM trials ORDER BY number"))
+        try:
+            return [_trial(row) for row in rows]
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{self.path}: is no ledger, or damaged: {str(error)[:100]}") from error
 
     def propose(self, proposals: Sequence[Proposal]) -> None:
         """Takes up a round of a search; what is there already stays as it is."""

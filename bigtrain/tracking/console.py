@@ -11,6 +11,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from bigtrain.config.errors import harmless
+from bigtrain.config.secrets import hidden
+
 LINE_SECONDS = 5.0  # off a terminal, at most one progress line in so many seconds
 
 
@@ -28,7 +31,7 @@ class Console:
     def say(self, text: str = "", style: str = "") -> None:
         """One line; a terminal that is gone ends no run."""
         try:
-            self.rich.print(Text(text, style=style))
+            self.rich.print(Text(harmless(hidden(text)), style=style))
         except OSError:
             self.rich.quiet, self.live = True, False
 
@@ -36,7 +39,7 @@ class Console:
         """Named facts, aligned."""
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
-            self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), value))
+            self.rich.print(Text.assemble((f"{name:<{width}}  ", "bold cyan"), harmless(hidden(value))))
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:

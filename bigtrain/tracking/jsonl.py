@@ -26,6 +26,8 @@ class JSONL:
         partial = path.with_suffix(".partial")
         with open(partial, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in kept)
+            file.flush()
+            os.fsync(file.fileno())  # what it replaces is on the disk, and so is this
         os.replace(partial, path)
         self._file = Appended(path)
 

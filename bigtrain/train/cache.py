@@ -42,7 +42,7 @@ def enable() -> bool:
     """Turns the cache on for every program; False when its folder can't be written."""
     folder = cache_dir() / "xla"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # who can write to it decides what is run
     except OSError:
         return False
     jax.config.update("jax_compilation_cache_dir", str(folder))

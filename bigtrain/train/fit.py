@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +23,7 @@ from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 from bigtrain.run.fatal import not_fatal
 from bigtrain.run.history import History, read_lines
+from bigtrain.run.lock import held
 from bigtrain.tasks.task import Generative
 from bigtrain.tracking.logger import Logger, Tolerant
 from bigtrain.train import hooks, interrupt
@@ -36,27 +37,18 @@ from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
-from bigtrain.train.recover import Recovery, Rollback, moved_on
+from bigtrain.train.provenance import provenance
+from bigtrain.train.recover import Recovery, moved_on
 from bigtrain.train.rescue import Rescue
 from bigtrain.train.rest import Rest
+from bigtrain.train.resume import Start, begin
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.skips import Skips, TooManySkips
 from bigtrain.train.state import TrainState
+from bigtrain.train.when import When
 
 if TYPE_CHECKING:  # it arrives as an object: training names no tracker
     from bigtrain.tracking.console import Console
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run begins: a state, its step, and the log window that was in flight."""
-
-    state: TrainState
-    step: int
-    window: dict[str, list[float]]
-    waiting: dict[str, Any]  # what early stopping has counted
-    skips: dict[str, Any] = field(default_factory=dict)  # the steps that were left out
-    rollbacks: list[Rollback] = field(default_factory=list)  # where the run has gone back
 
 
 @dataclass(frozen=True)
@@ -71,6 +63,7 @@ class Beside:
     requested: interrupt.Requests
     check: CheckFinite
     curves: bool = True
+    made: Mapping[str, Any] = field(default_factory=dict)  # what the state comes from, kept with each checkpoint
 
 
 def fit(
@@ -97,26 +90,47 @@ def fit(
         listener: asks the run to end; by default, a signal to this process does.
         curves: whether to draw curves.png.
         explains: whether to find out which step it was, and what of it, when a number is not finite.
+
+    Raises:
+        InputError: when another trainer has the directory, or nothing in it can be gone on from.
     """
+    with held(directory.path):
+        return _fit(ready, checked, trusted, directory, console, clock, listener, curves, explains)
+
+
+def _fit(
+    ready: Prepared,
+    checked: Checked,
+    trusted: Trust,
+    directory: RunDirectory,
+    console: Console,
+    clock: Clock,
+    listener: interrupt.Requests | None,
+    curves: bool,
+    explains: bool,
+) -> dict[str, Any]:
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
     numbers = ready.program.numbers(ready.values)
-    checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint)
+    lines, found = directory.path / "metrics.jsonl", environment.describe()
+    every = ready.lengths.keep_every
+    checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint, keep_every=every, beside=[lines])
     peers.remember(lambda: resumable(checkpoints))
-    start = begin(ready, checkpoints, numbers)
+    start = begin(ready, checkpoints, numbers, console.say)
     begun, check = start.step, CheckFinite(ready.lengths.steps)
-    directory.write("environment.json", json.dumps(environment.describe(), indent=1))
+    directory.write("environment.json", json.dumps(found, indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
+    made = provenance(ready, directory.config(), found, start.data)
     again = partial(begin, ready, checkpoints, numbers)
 
     def restored() -> tuple[TrainState, int]:
-        found = again()
-        return found.state, found.step
+        newest = again()
+        return newest.state, newest.step
 
     recovery = Recovery(ready, checkpoints, numbers, directory, restored, console.say, explains=explains)
     with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
         with nullcontext(listener) if listener is not None else interrupt.requests(begun) as requested:
-            beside = Beside(checked, trusted, directory, console, clock, requested, check, curves)
+            beside = Beside(checked, trusted, directory, console, clock, requested, check, curves, made)
             for turn in itertools.count():
                 try:
                     state = attempt(ready, start, numbers, checkpoints, beside, paced(ready, turn))
@@ -230,17 +244,6 @@ def open_loggers(beside: Beside, step: int, closing: ExitStack) -> list[Logger]:
     return loggers
 
 
-def begin(ready: Prepared, checkpoints: Checkpoints, numbers: Any) -> Start:
-    """The newest checkpoint, or a fresh state."""
-    steps = checkpoints.steps()
-    if not steps:
-        return Start(ready.program.init(numbers), 0, {}, {})
-    meta = checkpoints.meta(steps[-1])
-    fields = checkpoints.restore(steps[-1], ready.program.abstract.as_dict())
-    window, waiting, skips = (meta.get(name) or {} for name in ("window", "early_stopping", "skips"))
-    return Start(TrainState(**fields), steps[-1], window, waiting, skips, meta.get("rollbacks") or [])
-
-
 def assemble(
     ready: Prepared, start: Start, numbers: Any, checkpoints: Checkpoints, loggers: Sequence[Logger], beside: Beside
 ) -> tuple[list[hooks.Hook], Rescue]:
@@ -252,7 +255,9 @@ def assemble(
     scores: dict[int, dict[str, float]] = {}
     parts: list[hooks.Hook] = [] if run.on_nonfinite == "skip" else [beside.check]
     parts += [hooks.Progress(lengths.steps, beside.console.advance), log]
-    save = hooks.Save(lengths.save_every, checkpoints, scores, log, dict(start.waiting), start.rollbacks)
+    when = When(lengths.save_every, lengths.keep_every, run.checkpoint.minutes, lengths.log_every, lengths.steps)
+    facts = {"data": start.data, "made": dict(beside.made)}
+    save = hooks.Save(when, checkpoints, scores, log, dict(start.waiting), start.rollbacks, facts)
     rescue = Rescue(lengths.steps, save.save, say)
     validation, scorer = ready.dataset.splits.get("validation"), None
     if validation is not None:

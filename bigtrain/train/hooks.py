@@ -21,6 +21,7 @@ from bigtrain.tracking.logger import Logger
 from bigtrain.train.finite import SKIPPED, Diverged, is_finite
 from bigtrain.train.skips import Skips
 from bigtrain.train.state import TrainState
+from bigtrain.train.when import When
 
 
 class Hook(Protocol):
@@ -182,23 +183,36 @@ class Show(Periodic):
 
 
 @dataclass
-class Save(Periodic):
+class Save:
     """Saves the state whenever it is due, and at the end."""
 
+    when: When
     checkpoints: Checkpoints
     scores: Mapping[int, dict[str, float]]
     log: Log
     waiting: dict[str, Any] = field(default_factory=dict)  # what early stopping has counted
     rollbacks: list[dict[str, int]] = field(default_factory=list)  # where the run has gone back, as JSON
+    facts: Mapping[str, Any] = field(default_factory=dict)  # where the state comes from, kept with it
+
+    def after(self, step: int) -> int:
+        """See `When`."""
+        return self.when.after(step)
+
+    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
+        """Saves when the time has come."""
+        if self.when.passed():
+            self.save(dispatch.step + dispatch.number, state)
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Saves."""
-        self.save(step, state)
+        if self.when.due(step):
+            self.save(step, state)
 
     def save(self, step: int, state: TrainState) -> None:
         """Saves the state and the log window in flight; a state that is not finite is never saved."""
         self.log.settle(state)
         self.log.window.drain()
+        self.when.saved()
         with self.log.clock.part("checkpoint"):
             distributed.current().shared("there", self._check_there)
             if not is_finite(state.as_dict()):  # blocks on the device
@@ -206,7 +220,7 @@ class Save(Periodic):
             window = self.log.window
             meta: dict[str, Any] = {"scores": self.scores.get(step), "window": window.sums}
             meta |= {"early_stopping": dict(self.waiting), "skips": window.skips.as_json(), "rollbacks": self.rollbacks}
-            self.checkpoints.save(step, state.as_dict(), meta)
+            self.checkpoints.save(step, state.as_dict(), {**self.facts, **meta})
 
     def _check_there(self) -> None:
         """A run directory that somebody has taken away isn't made again: without its config it would be of no use."""

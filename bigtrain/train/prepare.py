@@ -40,6 +40,7 @@ class Lengths:
     eval_every: int
     log_every: int
     save_every: int
+    keep_every: int | None  # of which steps every checkpoint is kept
     profile: tuple[int, int] | None  # the first step in the trace, and how many
     steps_per_epoch: float
 
@@ -76,9 +77,10 @@ def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duratio
 
     every = {name: max(1, to_steps(run.duration(name))) for name in ("eval_every", "log_every")}
     save = max(1, to_steps(Duration.parse(run.checkpoint.every)))
+    kept = None if run.checkpoint.keep_every is None else max(1, to_steps(Duration.parse(run.checkpoint.keep_every)))
     traced = _traced(run, to_steps, steps)
     stop = steps if run.stop_at is None else min(steps, to_steps(Duration.parse(run.stop_at)))
-    return Lengths(steps, stop, every["eval_every"], every["log_every"], save, traced, per_epoch), to_steps
+    return Lengths(steps, stop, every["eval_every"], every["log_every"], save, kept, traced, per_epoch), to_steps
 
 
 def _traced(run: RunConfig, to_steps: Callable[[Duration], int], steps: int) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ INTERFACE = {
     ],
     "plan": ["--config-dir", "--json", "--search", "--trust", "overrides"],
     "evaluate": ["--checkpoint", "--json", "--split", "--trust", "overrides", "run"],
+    "verify": ["--checkpoint", "--json", "--steps", "--trust", "run"],
     "predict": ["--checkpoint", "--input", "--json", "--output", "--trust", "run"],
     "sample": [
         "--checkpoint", "--json", "--length", "--number", "--output", "--prompt", "--prompt-file", "--seed",
@@ -45,6 +46,7 @@ INTERFACE = {
 
 KEYS = (
     "seed", "steps", "batch_size", "run_dir", "eval_every", "log_every", "checkpoint.every", "checkpoint.keep",
+    "checkpoint.keep_every", "checkpoint.minutes",
     "optimizer.learning_rate", "model.widths", "model.cell", "model.dropout", "data.dir", "data.path", "mesh.data",
     "precision", "plan.check", "plan.price", "sweep.trials", "sweep.parallel", "sweep.startup", "sweep.seed",
     "sweep.population", "sweep.eta", "sweep.rungs", "sweep.brackets", "sweep.members", "sweep.rounds", "sweep.quantile",

@@ -13,7 +13,7 @@ import pytest
 from command import typed
 from PIL import Image
 
-from bigtrain.cli.sample import harmless
+from bigtrain.config.errors import harmless
 from bigtrain.data.digits import digits
 from bigtrain.inference.load import load
 from bigtrain.inference.predict import predict

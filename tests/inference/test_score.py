@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from command import typed
 
+from bigtrain.checkpoint import manifest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -78,8 +80,10 @@ def test_best_without_a_score(trained: Path, workdir: Path) -> None:
     import shutil
 
     run = Path(shutil.copytree(trained, workdir / "run"))
-    for meta in (run / "checkpoints").glob("*.json"):
+    for folder in (run / "checkpoints").iterdir():
+        meta = folder / "meta.json"
         meta.write_text(json.dumps({**json.loads(meta.read_text()), "scores": None}))
+        manifest.write(folder, int(folder.name))
     refused = typed("evaluate run --checkpoint best")
     assert refused.err == "error: --checkpoint: no checkpoint has a validation score\n  use last\n"
 

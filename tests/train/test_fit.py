@@ -25,6 +25,7 @@ from bigtrain.train import hooks
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.program import Program
 from bigtrain.train.state import TrainState
+from bigtrain.train.when import When
 
 SHORT = ("steps=12", "batch_size=16", "log_every=2", "eval_every=4", "checkpoint.every=6")
 
@@ -39,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_directory_has_what_the_readme_lists(run: Path) -> None:
     names = {
         "config.yaml", "overrides.json", "spec.json", "environment.json", "metrics.jsonl", "metrics.csv",
-        "tensorboard", "checkpoints", "curves.png", "result.json",
+        "tensorboard", "checkpoints", "curves.png", "result.json", ".lock",
     }  # fmt: skip
     assert {entry.name for entry in run.iterdir()} == names
     assert run.stat().st_mode & 0o077 == 0
@@ -115,14 +116,14 @@ def test_a_finished_run_directory_is_not_taken_over_by_another_config(run: Path)
 def test_checkpoints_are_saved_when_they_are_due(evaluate: int, save: int, tmp_path: Path) -> None:
     periods = (f"eval_every={evaluate}", f"checkpoint.every={save}", "checkpoint.keep=99", "checkpoint.best=false")
     run_fit(tmp_path / "run", *SHORT, "steps=32", *periods)
-    steps = sorted(int(entry.stem) for entry in (tmp_path / "run" / "checkpoints").glob("*.json"))
+    steps = RunDirectory(tmp_path / "run").saved()
     assert steps == [*range(save, 32, save), 32]
 
 
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
     """The loss of the last step may be fine while its update was not."""
     log = hooks.Log(1, [], 1, 1.0, Clock())
-    save = hooks.Save(1, Checkpoints(tmp_path), {}, log)
+    save = hooks.Save(When(1), Checkpoints(tmp_path), {}, log)
     state = TrainState(jnp.int32(1), {"w": jnp.ones(2)}, {"mean": jnp.array([1.0, jnp.inf])}, {}, {})
     with pytest.raises(RunError, match="the training state of step 1 is not finite"):
         save.save(1, state)

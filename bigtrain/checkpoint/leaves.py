@@ -1,0 +1,98 @@
+"""A state leaf by leaf: its copy on the host, the hash of each leaf and of all, and how two states differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+SHOWN = 12  # differences that a message lists
+
+Described = dict[str, list[Any]]
+"""Each leaf's name with [dtype, shape, SHA-256 of its bytes]; the hash is null where no process holds it whole."""
+
+
+def named(state: Any) -> dict[str, Any]:
+    """The leaves by their path, in the order of the tree."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def on_host(state: Any) -> Any:
+    """A copy of a state as NumPy arrays; blocks for that long, and the state may be reused afterwards.
+
+    Shard by shard: `numpy.asarray` of a whole array keeps a view in it, and memory that is looked at is not donated.
+    """
+    leaves, tree = jax.tree.flatten(state)
+    pieces, copies = [], []
+    for leaf in leaves:
+        copies.append(np.empty(leaf.shape, leaf.dtype))
+        shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
+        pieces += [(copies[-1], shard.index, shard.data) for shard in shards]
+    for _, _, data in pieces:
+        data.copy_to_host_async()
+    for copy, index, data in pieces:
+        copy[index] = np.asarray(data)  # blocks on the device
+    return jax.tree.unflatten(tree, copies)
+
+
+def describe(state: Any) -> Described:
+    """What a state is, bit by bit; a leaf that is spread over processes has no hash."""
+    return {name: [str(leaf.dtype), list(leaf.shape), _hash(leaf)] for name, leaf in named(state).items()}
+
+
+def completed(described: Described, state: Any, arrays: Path) -> Described:
+    """The same with the hashes of leaves that are spread over processes, read back one by one from where all wrote."""
+    import tensorstore
+
+    found = dict(described)
+    for path, _ in jax.tree_util.tree_leaves_with_path(state):
+        name = jax.tree_util.keystr(path)
+        if found[name][2] is None:
+            stored = ".".join(_key(entry) for entry in path)
+            kvstore = {"driver": "ocdbt", "base": f"file://{arrays.absolute()}/", "path": f"{stored}/"}
+            array = tensorstore.open({"driver": "zarr", "kvstore": kvstore}, read=True).result().read().result()
+            found[name] = [*found[name][:2], _hash(array)]
+    return found
+
+
+def state_hash(leaves: Described) -> str:
+    """SHA-256 over the name, dtype, shape and bytes of every leaf."""
+    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
+
+
+def _key(entry: Any) -> str:
+    """A part of a leaf's path as Orbax spells it."""
+    return str(next(getattr(entry, name) for name in ("key", "idx", "name") if hasattr(entry, name)))
+
+
+def _hash(leaf: Any) -> str | None:
+    if isinstance(leaf, jax.Array):
+        if leaf.is_fully_replicated:
+            leaf = leaf.addressable_shards[0].data
+        elif not leaf.is_fully_addressable:
+            return None
+    array = np.ascontiguousarray(leaf)
+    return hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()
+
+
+def mismatches(there: Mapping[str, list[Any]], abstract: Any) -> list[str]:
+    """A line for each leaf that is saved with another dtype or shape than wanted, or is in one of both alone."""
+    wanted = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in named(abstract).items()}
+    saved = {name: list(entry[:2]) for name, entry in there.items()}
+    names = [name for name in dict.fromkeys([*saved, *wanted]) if saved.get(name) != wanted.get(name)]
+    lines = [f"{name}: {_shown(saved.get(name))} there, {_shown(wanted.get(name))} here" for name in names[:SHOWN]]
+    return lines + ([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])
+
+
+def _shown(entry: list[Any] | None) -> str:
+    return "none" if entry is None else f"{entry[0]} {entry[1]}"
+
+
+def first_difference(one: Mapping[str, list[Any]], other: Mapping[str, list[Any]]) -> str | None:
+    """The first leaf in which two states differ; None where they are equal."""
+    return next((name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)), None)

@@ -1,0 +1,144 @@
+"""`bigtrain verify`: trains a part of a run again and compares the hash of the state with the recorded one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigtrain.config.check import Checked, check
+from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.config.trust import Trust
+from bigtrain.inference.stored import check_expanded
+from bigtrain.run.directory import RunDirectory, differences
+
+if TYPE_CHECKING:
+    from bigtrain.checkpoint import Checkpoints
+    from bigtrain.train.prepare import Prepared
+    from bigtrain.train.replay import Segment
+
+
+def run(path: Path, *, checkpoint: str | None, steps: int | None, as_json: bool, trust: Sequence[str]) -> int:
+    """Replays, prints and writes the receipt; 0 where the states are equal, 1 where they aren't."""
+    directory, trusted = RunDirectory.find(path), Trust.of(trust)
+    saved = directory.saved()
+    if not saved:
+        raise InputError(f"{path} has no checkpoint yet\n  train it first: bigtrain fit run_dir={path}")
+
+    from bigtrain.checkpoint import Checkpoints
+    from bigtrain.data.load import load_data
+    from bigtrain.train.prepare import prepare
+    from bigtrain.train.replay import segment
+
+    part = segment(saved, _step(checkpoint, saved), steps)
+    checkpoints = Checkpoints(directory.checkpoints)
+    meta = checkpoints.meta(part.end if part.recorded else part.begin or saved[0])
+    made = _made(meta, checkpoints, part)
+    checked = trained_with(directory, trusted, made["steps"])
+    if part.end > made["steps"]:
+        most = made["steps"] - part.begin
+        raise ConfigError("--steps", f"the run ends at step {made['steps']}", allowed=f"at most {most}")
+    ready = prepare(checked, trusted, load_data(checked, trusted))
+    try:
+        found = receipt(ready, directory, checkpoints, part, meta)
+    finally:
+        checkpoints.close()
+    directory.write("receipt.json", json.dumps(found, indent=1))
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+    else:
+        sys.stdout.write("".join(f"{name:<11} {value}\n" for name, value in lines(found)))
+    return 0 if found["equal"] else 1
+
+
+def _step(wanted: str | None, saved: Sequence[int]) -> int | None:
+    """Where the replay begins, as it was typed."""
+    if wanted is None:
+        return None
+    if wanted.isdecimal():
+        return int(wanted)
+    raise ConfigError("--checkpoint", f"{wanted!r} is no step", allowed=map(str, [0, *saved]))
+
+
+def _made(meta: Mapping[str, Any], checkpoints: Checkpoints, part: Segment) -> dict[str, Any]:
+    """What the checkpoint says of where its state comes from."""
+    made = meta.get("made")
+    if not made:
+        where = checkpoints.path(part.end)
+        raise InputError(f"{where}: does not say where its state comes from: it was not saved by bigtrain fit")
+    if made["processes"] > 1:
+        raise InputError(
+            f"{checkpoints.directory}: the run was trained in {made['processes']} processes, and verify replays in one"
+        )
+    return dict(made)
+
+
+def trained_with(directory: RunDirectory, trusted: Trust, steps: int) -> Checked:
+    """The run's config as it was trained for `steps` steps; what only watches a run is left out."""
+    values = {**directory.config(), "loggers": {}, "plugins": [], "steps": steps, "stop_at": None, "profile": False}
+    values["distributed"] = {}
+    values = {name: value for name, value in values.items() if name not in ("profile_from", "profile_steps")}
+    if isinstance(values.get("data"), dict):  # where to fetch from is said at the keyboard, or built in
+        values["data"] = {name: value for name, value in values["data"].items() if name != "url"}
+    check_expanded(values)
+    return check(values, trusted)
+
+
+def receipt(
+    ready: Prepared, directory: RunDirectory, checkpoints: Checkpoints, part: Segment, meta: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was replayed, what came out, and on what; of a step without a checkpoint, two replays are compared."""
+    from bigtrain.checkpoint import leaves
+    from bigtrain.data.fingerprint import fingerprint
+    from bigtrain.run import environment
+    from bigtrain.train.provenance import provenance
+    from bigtrain.train.replay import replay
+    from bigtrain.train.resume import check_data
+
+    data = fingerprint(ready.dataset)
+    check_data(checkpoints, meta["step"], dict(meta), data, _say)
+    replayed = leaves.describe(replay(ready, checkpoints, part).as_dict())
+    recorded = meta["state"]["leaves"]
+    if not part.recorded:
+        recorded = leaves.describe(replay(ready, checkpoints, part).as_dict())
+    now = provenance(ready, directory.config(), environment.describe(), data)
+    return {
+        "run_dir": str(directory.path),
+        "from": part.begin,
+        "to": part.end,
+        "compared_with": "checkpoint" if part.recorded else "a second replay",
+        "equal": replayed == recorded,
+        "first_difference": leaves.first_difference(recorded, replayed),
+        "recorded": leaves.state_hash(recorded),
+        "replayed": leaves.state_hash(replayed),
+        "made": meta["made"],
+        "now": now,
+        "changed": [f"{path}: {before} there, {here} here" for path, before, here in differences(meta["made"], now)],
+    }
+
+
+def _say(text: str, style: str = "") -> None:
+    print(text, file=sys.stderr)
+
+
+def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The receipt for a reader."""
+    now, what = found["now"], "the recorded state" if found["compared_with"] == "checkpoint" else "a second replay"
+    verdict = f"steps {found['from']:,} to {found['to']:,} give {what}, bit for bit"
+    if not found["equal"]:
+        verdict = f"steps {found['from']:,} to {found['to']:,} do not give {what}: {found['first_difference']} differs"
+    code, splits = now["code"], {name: entry for name, entry in now["data"].items() if isinstance(entry, dict)}
+    return [
+        ("equal" if found["equal"] else "differs", verdict),
+        ("state", found["replayed"] if found["equal"] else f"{found['replayed']} instead of {found['recorded']}"),
+        ("config", now["config"]),
+        ("code", f"bigtrain {code['bigtrain']}, commit {code['commit'] or 'unknown'}, sources {code['sources']}"),
+        *(("data", f"{name}: {entry['examples']:,} examples {entry['content']}") for name, entry in splits.items()),
+        ("versions", ", ".join(f"{name} {version}" for name, version in now["versions"].items())),
+        ("mesh", ", ".join(f"{name} {size}" for name, size in now["mesh"].items()) or "one device"),
+        ("devices", f"{len(now['devices'])} of {now['devices'][0]}"),
+        *(("changed", text) for text in found["changed"]),
+        ("receipt", f"{found['run_dir']}/receipt.json"),
+    ]

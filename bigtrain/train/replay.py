@@ -1,0 +1,58 @@
+"""A part of a run once more: from one checkpoint to another, to see whether the same state comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigtrain.checkpoint import Checkpoints
+from bigtrain.config.errors import ConfigError
+from bigtrain.run.clock import Clock
+from bigtrain.train.fit import paced
+from bigtrain.train.loop import train
+from bigtrain.train.prepare import Prepared
+from bigtrain.train.state import TrainState
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The steps that are trained again, from 0 on if from the beginning; and whether a checkpoint is at their end."""
+
+    begin: int
+    end: int
+    recorded: bool
+
+
+def segment(saved: Sequence[int], begin: int | None, steps: int | None) -> Segment:
+    """Which part of a run is replayed.
+
+    Args:
+        saved: the steps with a checkpoint, ascending; at least one.
+        begin: where to begin; by default the last but one checkpoint, or 0 where there is only one.
+        steps: how many; by default up to the next checkpoint.
+    """
+    starts = [0, *saved]
+    if begin is None:
+        begin = starts[-2]
+    if begin not in starts:
+        raise ConfigError("--checkpoint", f"there is no {begin}", allowed=map(str, starts))
+    if steps is not None:
+        return Segment(begin, begin + steps, begin + steps in saved)
+    later = [step for step in saved if step > begin]
+    if not later:
+        hint = f"begin at an earlier one: {', '.join(map(str, starts[:-1]))}"
+        raise ConfigError("--checkpoint", f"no checkpoint is later than step {begin}", hint=hint)
+    return Segment(begin, later[0], True)
+
+
+def replay(ready: Prepared, checkpoints: Checkpoints, part: Segment) -> TrainState:
+    """The state after the steps of a segment; nothing is logged, evaluated or saved."""
+    numbers = ready.program.numbers(ready.values)
+    if part.begin:
+        state = TrainState(**checkpoints.restore(part.begin, ready.program.abstract.as_dict()))
+    else:
+        state = ready.program.init(numbers)
+    return train(
+        ready.program, ready.placement, [], state, numbers, start=part.begin, steps=part.end, pace=paced(ready),
+        clock=Clock(),
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""The same sweep with each launcher: the same jobs, the same results."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from command import bigtrain
+
+from bigtrain.sweep.around import Around
+from bigtrain.sweep.isolated import Isolated
+from bigtrain.sweep.job import Judge, Outcome
+from bigtrain.sweep.member import Settings
+from bigtrain.sweep.trial import Objective
+
+SMALL = ("model.widths=[4]", "steps=20", "batch_size=16", "eval_every=10", "log_every=10", "logger=jsonl")
+SWEPT = ("optimizer=sgd", "optimizer.learning_rate=1e38,1e-2,1e-1")
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """results.csv of the sweep in this process."""
+    folder = tmp_path_factory.mktemp("sweeps") / "population"
+    assert bigtrain("fit", "-m", *SMALL, *SWEPT, f"sweep_dir={folder}").code == 0
+    return (folder / "results.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ("isolated", "hydra.launcher.at_once=3"),
+        pytest.param(("joblib", "hydra.launcher.n_jobs=2"), marks=pytest.mark.long),
+        pytest.param(("submitit_local",), marks=pytest.mark.long),
+        pytest.param(("ray",), marks=pytest.mark.long),
+    ],
+    ids=lambda launcher: launcher[0],
+)
+def test_same_results(tmp_path: Path, population: bytes, launcher: tuple[str, ...]) -> None:
+    name, *more = launcher
+    if name == "ray":
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    found = bigtrain("fit", "-m", *SMALL, *SWEPT, f"sweep_dir={tmp_path / 'sweep'}", f"hydra/launcher={name}", *more)
+    assert found.code == 0, found.err
+    assert (tmp_path / "sweep" / "results.csv").read_bytes() == population
+    assert len(list((tmp_path / "sweep" / "trials").glob("*/config.yaml"))) == 3
+
+
+def settings(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Around:
+    """Jobs that run a script instead of training."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f"#!{sys.executable}\nimport os, sys, signal, pathlib\n{script}\n")
+    stand_in.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    return Around(Settings(Judge((Objective("loss", "min"),))))
+
+
+def test_each_process_sees_its_own_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        f"(pathlib.Path({str(tmp_path)!r}) / f'seen-{{os.getpid()}}').write_text(os.environ['CUDA_VISIBLE_DEVICES'])"
+    )
+    around = settings(tmp_path, script, monkeypatch)
+    jobs = [(f"run_dir={tmp_path / 'trials' / str(at)}",) for at in range(4)]
+    assert len(dict(Isolated(None, ["2", "5"]).run(jobs, around))) == 4
+    assert sorted(path.read_text() for path in tmp_path.glob("seen-*")) == ["2", "2", "5", "5"]
+
+
+def test_a_crash_is_one_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    around = settings(tmp_path, "os.kill(os.getpid(), signal.SIGSEGV)", monkeypatch)
+    job = (f"run_dir={tmp_path / 'trials' / '0'}",)
+    ((_, outcome),) = Isolated(1).run([job], around)
+    assert (outcome.state, outcome.error) == ("failed", "its process was killed by signal 11; see 0.log.txt")
+    assert Outcome.read(tmp_path / "trials" / "0") == outcome
+
+
+def test_what_is_told_to_end_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a member that saves on a signal does: it exits with 128 + the signal's number."""
+    around = settings(tmp_path, "sys.exit(143)", monkeypatch)
+    ((_, outcome),) = Isolated(1).run([(f"run_dir={tmp_path / 'trials' / '0'}",)], around)
+    assert outcome.state == "waiting"
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["0.log.txt"]
