@@ -13,6 +13,7 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.data.arrays import Arrays, dataset
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset, Field
+from bigtrain.run.directory import RunDirectory
 from bigtrain.train.prepare import Prepared
 
 TRAIN, CLASSES, BATCH = 80, 3, 8
@@ -71,4 +72,4 @@ def states_at(ready: Prepared, run_dir: Path, *steps: int) -> list[dict[str, Any
 
 def saved(run_dir: Path) -> list[int]:
     """The steps of its checkpoints."""
-    return sorted(int(entry.stem) for entry in (run_dir / "checkpoints").glob("*.json"))
+    return RunDirectory(run_dir).saved()

@@ -15,6 +15,7 @@ from processes import command, environment, wait_for
 from support import metrics_of
 
 from bigtrain.config.errors import code_of
+from bigtrain.run.directory import RunDirectory
 
 RUN = ("steps=400000", "model.widths=[8]", "batch_size=16", "log_every=50", "logger=jsonl", "checkpoint.every=1000000")
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
@@ -44,7 +45,7 @@ def stopped(run: Path, number: signal.Signals, moment: random.Random) -> tuple[i
 
 def assert_nothing_is_lost(run: Path, step: int) -> None:
     """All that was trained is in the one checkpoint, and the log goes up to it."""
-    assert [int(path.stem) for path in (run / "checkpoints").glob("*.json")] == [step]
+    assert RunDirectory(run).saved() == [step]
     logged = [line["step"] for line in metrics_of(run) if "train/loss" in line]
     assert logged == list(range(50, step + 1, 50))
 
