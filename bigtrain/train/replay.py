@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bigtrain.checkpoint import Checkpoints
@@ -11,6 +12,7 @@ from bigtrain.run.clock import Clock
 from bigtrain.train.fit import paced
 from bigtrain.train.loop import train
 from bigtrain.train.prepare import Prepared
+from bigtrain.train.recover import moved_on
 from bigtrain.train.state import TrainState
 
 
@@ -45,14 +47,26 @@ def segment(saved: Sequence[int], begin: int | None, steps: int | None) -> Segme
     return Segment(begin, later[0], True)
 
 
-def replay(ready: Prepared, checkpoints: Checkpoints, part: Segment) -> TrainState:
-    """The state after the steps of a segment; nothing is logged, evaluated or saved."""
+def replay(
+    ready: Prepared, checkpoints: Checkpoints, part: Segment, rollbacks: Sequence[Mapping[str, int]] = ()
+) -> TrainState:
+    """The state after the steps of a segment; nothing is logged, evaluated or saved.
+
+    Args:
+        ready: the run.
+        checkpoints: its checkpoints.
+        part: the segment.
+        rollbacks: where the run has gone back, as its newest checkpoint says: from there on it left batches out.
+    """
     numbers = ready.program.numbers(ready.values)
     if part.begin:
         state = TrainState(**checkpoints.restore(part.begin, ready.program.abstract.as_dict()))
     else:
         state = ready.program.init(numbers)
-    return train(
-        ready.program, ready.placement, [], state, numbers, start=part.begin, steps=part.end, pace=paced(ready),
-        clock=Clock(),
-    )  # fmt: skip
+    inside = {entry["step"] for entry in rollbacks if part.begin < entry["step"] < part.end}
+    for first, last in itertools.pairwise(sorted({part.begin, part.end, *inside})):
+        placement = moved_on(ready.placement, [entry for entry in rollbacks if entry["step"] <= first])
+        state = train(
+            ready.program, placement, [], state, numbers, start=first, steps=last, pace=paced(ready), clock=Clock()
+        )
+    return state
