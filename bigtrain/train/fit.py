@@ -182,7 +182,7 @@ def attempt(
     return state
 
 
-def paced(ready: Prepared, turn: int) -> Pace | AgreedPace:
+def paced(ready: Prepared, turn: int = 0) -> Pace | AgreedPace:
     """How long the dispatches of a run are; after it has gone back, processes agree on that anew: `turn` counts."""
     on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
     own = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
