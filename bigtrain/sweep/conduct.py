@@ -175,6 +175,9 @@ class Conductor:
         outcomes = [_outcome(job, trial) for job, trial in zip(found, trials, strict=True)]
         for trial, outcome in zip(trials, outcomes, strict=True):
             watching.record(trial, outcome)
+        if any(outcome.state == "waiting" for outcome in outcomes) and not self.around.over():
+            self.ledger.release()
+            time.sleep(OTHERS_SECONDS)  # their run directories are another process's for now
         broken = next((outcome for outcome in outcomes if outcome.machine), None)
         if broken is not None:
             self.ledger.release()

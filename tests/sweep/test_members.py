@@ -122,3 +122,14 @@ def test_members_of_different_lengths_share_slots(tmp_path: Path) -> None:
     for at, text in enumerate(jobs):
         lone = run_fit(tmp_path / "alone" / str(at), *base, *text.split())
         assert found[at].scores == pytest.approx((lone["validation"]["loss"],), rel=1e-5)
+
+
+def test_a_run_directory_that_another_has_waits(tmp_path: Path) -> None:
+    """What a killed sweep has left running isn't a failure."""
+    import fcntl
+
+    (tmp_path / "0").mkdir()
+    with open(tmp_path / "0" / ".lock", "w", encoding="utf-8") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert population(tmp_path, "sequential", "seed=1", base=SHORT)[0].state == "waiting"
+    assert population(tmp_path, "sequential", "seed=1", base=SHORT)[0].state == "done"
