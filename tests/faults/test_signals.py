@@ -65,6 +65,7 @@ def test_a_signal_saves_the_step_it_meets(number: signal.Signals, tmp_path: Path
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)  # twenty starts
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_twenty_signals_lose_no_step(number: signal.Signals, tmp_path: Path) -> None:
     """One run after the other, each at another moment (the seconds from signal to end are printed with -s)."""
