@@ -99,11 +99,11 @@ def receipt(
 
     data = fingerprint(ready.dataset)
     check_data(checkpoints, meta["step"], dict(meta), data, _say)
-    rollbacks = checkpoints.meta(directory.saved()[-1]).get("rollbacks") or []
-    replayed = leaves.describe(replay(ready, checkpoints, part, rollbacks).as_dict())
+    back = meta.get("rollbacks") or []
+    replayed = leaves.describe(replay(ready, checkpoints, part, back).as_dict())
     recorded = meta["state"]["leaves"]
     if not part.recorded:
-        recorded = leaves.describe(replay(ready, checkpoints, part, rollbacks).as_dict())
+        recorded = leaves.describe(replay(ready, checkpoints, part, back).as_dict())
     now = provenance(ready, directory.config(), environment.describe(), data)
     return {
         "run_dir": str(directory.path),

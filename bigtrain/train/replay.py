@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import ConfigError
@@ -12,7 +12,7 @@ from bigtrain.run.clock import Clock
 from bigtrain.train.fit import paced
 from bigtrain.train.loop import train
 from bigtrain.train.prepare import Prepared
-from bigtrain.train.recover import moved_on
+from bigtrain.train.recover import Rollback, moved_on
 from bigtrain.train.state import TrainState
 
 
@@ -47,26 +47,24 @@ def segment(saved: Sequence[int], begin: int | None, steps: int | None) -> Segme
     return Segment(begin, later[0], True)
 
 
-def replay(
-    ready: Prepared, checkpoints: Checkpoints, part: Segment, rollbacks: Sequence[Mapping[str, int]] = ()
-) -> TrainState:
+def replay(ready: Prepared, checkpoints: Checkpoints, part: Segment, rollbacks: Sequence[Rollback] = ()) -> TrainState:
     """The state after the steps of a segment; nothing is logged, evaluated or saved.
 
     Args:
-        ready: the run.
-        checkpoints: its checkpoints.
-        part: the segment.
-        rollbacks: where the run has gone back, as its newest checkpoint says: from there on it left batches out.
+        ready: the compiled run.
+        checkpoints: of the run.
+        part: what is replayed.
+        rollbacks: where the run has gone back and left out batches, as the checkpoint at its end says.
     """
     numbers = ready.program.numbers(ready.values)
     if part.begin:
         state = TrainState(**checkpoints.restore(part.begin, ready.program.abstract.as_dict()))
     else:
         state = ready.program.init(numbers)
-    inside = {entry["step"] for entry in rollbacks if part.begin < entry["step"] < part.end}
-    for first, last in itertools.pairwise(sorted({part.begin, part.end, *inside})):
-        placement = moved_on(ready.placement, [entry for entry in rollbacks if entry["step"] <= first])
-        state = train(
-            ready.program, placement, [], state, numbers, start=first, steps=last, pace=paced(ready), clock=Clock()
-        )
+    back = [entry["step"] for entry in rollbacks if part.begin < entry["step"] < part.end]
+    stops = [part.begin, *dict.fromkeys(back), part.end]
+    for begin, end in pairwise(stops):  # the order of the data moved on at each
+        placement = moved_on(ready.placement, [entry for entry in rollbacks if entry["step"] <= begin])
+        position = {"start": begin, "steps": end}
+        state = train(ready.program, placement, [], state, numbers, pace=paced(ready, 0), clock=Clock(), **position)
     return state

@@ -17,7 +17,7 @@ from processes import environment
 
 from bigtrain.checkpoint import Checkpoints, leaves
 
-MEGABYTES = 24.0
+MEGABYTES = 24.0  # of a state: its save takes long enough to be killed anywhere in it
 PATIENCE = 120.0  # seconds
 
 
