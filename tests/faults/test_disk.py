@@ -125,7 +125,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize(("where", "saved"), [(at_log, 4), (at_curves, 12), (at_result, 12)])
+def test_a_full_disk_at_the_curves_costs_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_curves(monkeypatch)
+    done = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")
+    assert done.code == 0
+    assert "curves.png could not be written: No space left on device\n" in done.err
+    assert RunDirectory(tmp_path / "run").result() is not None
+
+
+@pytest.mark.parametrize(("where", "saved"), [(at_log, 4), (at_result, 12)])
 def test_a_full_disk_at_the_log_and_at_the_report(
     where: Callable[[pytest.MonkeyPatch], None],
     saved: int,
@@ -137,7 +145,7 @@ def test_a_full_disk_at_the_log_and_at_the_report(
         where(patch)
         failed = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")
     assert failed.code == 1
-    assert "No space left on device" in failed.err.splitlines()[-1]
+    assert "No space left on device" in failed.err
     assert "Traceback" not in failed.err
     assert RunDirectory(tmp_path / "run").saved()[-1] >= saved
     assert RunDirectory(tmp_path / "run").result() is None
