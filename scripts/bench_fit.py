@@ -35,6 +35,7 @@ from bigtrain.train.interrupt import Requests
 from bigtrain.train.loop import train
 from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import prepare
+from bigtrain.train.save_best import SaveBest
 
 WIDTHS, BATCH, SCANNED = (64, 64), 32, 32
 ANSWERS = {"stop": (), "skip": ("on_nonfinite=skip",), "skip_spikes": ("skip_spikes=10",)}
@@ -89,7 +90,7 @@ def bigtrain_side(data: Path, folder: Path, steps: int, *more: str, checked_for:
             check = CheckFinite(steps)
             beside = Beside(checked, trusted, directory, console, clock, Requests(), check)
             parts, _ = assemble(ready, start, numbers, checkpoints, watching, beside)
-            left_out = (hooks.Evaluate, hooks.Save, hooks.SaveBest, *(() if checked_for else (CheckFinite,)))
+            left_out = (hooks.Evaluate, hooks.Save, SaveBest, *(() if checked_for else (CheckFinite,)))
             measured = [part for part in parts if not isinstance(part, left_out)]
             jax.block_until_ready(start.state)
             begun = time.perf_counter()

@@ -67,12 +67,8 @@ class Checkpoints:
         keep_every: int | None = None,
         beside: Sequence[Path] = (),
     ) -> None:
-        self.directory, self.cfg, self.keep_every, self.beside = (
-            directory,
-            cfg or CheckpointConfig(),
-            keep_every,
-            beside,
-        )
+        self.directory, self.cfg = directory, cfg or CheckpointConfig()
+        self.keep_every, self.beside = keep_every, beside
         self._saver: Any = None
         self._saving: int | None = None  # the last step that was given to be saved
         self._background = Background()
@@ -126,11 +122,17 @@ class Checkpoints:
 
     def improves(self, scores: dict[str, float] | None) -> bool:
         """Whether these validation scores beat every checkpoint's."""
-        score = self._score(scores)
-        if not self.cfg.best or score is None:
+        if not self.cfg.best or self._score(scores) is None:
             return False
         best = self.best()
-        return best is None or (score < best.score if self.mode == "min" else score > best.score)
+        return best is None or self.beats(scores, {self.cfg.monitor: best.score})
+
+    def beats(self, scores: dict[str, float] | None, others: dict[str, float] | None) -> bool:
+        """Whether one set of validation scores is better than another."""
+        score, other = self._score(scores), self._score(others)
+        if score is None or other is None:
+            return score is not None
+        return score < other if self.mode == "min" else score > other
 
     def save(self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Saves in the background; a full disk or a vanished folder is a `RunError`, and older checkpoints stay.

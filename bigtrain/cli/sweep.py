@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bigtrain.cli.fit import flags, understood
 from bigtrain.config.check import Checked
 from bigtrain.config.compose import to_yaml
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.config.sweep_schema import SweepChoice, read
 from bigtrain.config.trust import Trust
@@ -122,7 +122,7 @@ class _Wish:
         if (number := around.listener.received) is not None:
             console.say("stopped; what was trained is kept. To go on:", style="bold")
             console.say(f"  {self.again}")
-            raise SystemExit(128 + number)
+            raise SystemExit(code_of(number))
         if found.trials and all(trial.state == "failed" for trial in found.trials):
             raise SystemExit(1)
 

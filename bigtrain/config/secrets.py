@@ -14,21 +14,20 @@ SHORTEST = 6
 """Characters of a value that is hidden. A shorter one is no secret, and would be found in the middle of other words."""
 
 _NAMED = re.compile(r"oc\.env:\s*([^\s,{}]+)")
-_VALUES: dict[str, str] = {}
+_NAMES: set[str] = set()
 
 
 def remember(text: str) -> None:
     """From now on the values of the variables that a config's text names are hidden."""
-    for name in _NAMED.findall(text):
-        value = os.environ.get(name, "")
-        if len(value) >= SHORTEST:
-            _VALUES[value] = f"${{oc.env:{name}}}"
+    _NAMES.update(_NAMED.findall(text))
 
 
 def hidden(text: str) -> str:
     """The text with each such value as the config names it."""
-    for value in sorted(_VALUES, key=len, reverse=True):
-        text = text.replace(value, _VALUES[value]).replace(repr(value)[1:-1], _VALUES[value])
+    values = {os.environ.get(name, ""): f"${{oc.env:{name}}}" for name in sorted(_NAMES)}
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= SHORTEST:
+            text = text.replace(value, values[value]).replace(repr(value)[1:-1], values[value])
     return text
 
 

@@ -18,12 +18,16 @@ NAME = ".lock"
 _own = threading.local()  # the folders that this thread holds: what calls each other may ask again
 
 
+class Taken(InputError):
+    """Another trainer has the run directory."""
+
+
 @contextmanager
 def held(folder: Path) -> Generator[None]:
     """Keeps a run directory for this thread while the block runs; of several processes, process 0 holds it for all.
 
     Raises:
-        InputError: when another trainer has it, be it a process, or a thread of this one.
+        Taken: when another trainer has it, be it a process, or a thread of this one.
     """
     key = os.path.realpath(folder)
     mine: set[str] = _own.__dict__.setdefault("folders", set())
@@ -53,7 +57,7 @@ def _locked(folder: Path) -> int:
         holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
         os.close(descriptor)
         hint = "wait until it ends, or choose another run_dir"
-        raise InputError(f"run_dir: {str(folder)!r} is being trained by {holder}\n  {hint}") from error
+        raise Taken(f"run_dir: {str(folder)!r} is being trained by {holder}\n  {hint}") from error
     except OSError:
         return descriptor  # a file system without locks: two trainers can't be told apart there (docs/reliability.md)
     os.ftruncate(descriptor, 0)

@@ -12,6 +12,7 @@ from typing import Any
 from bigtrain.config.compose import prepared, quoted
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.multirun import returned
+from bigtrain.config.overrides import key_of
 from bigtrain.config.untrusted import check_contained
 from bigtrain.sweep.answer import write
 from bigtrain.sweep.around import Around
@@ -27,6 +28,7 @@ from bigtrain.sweep.watching import Watching, percent
 from bigtrain.tracking.console import Console
 from bigtrain.train.interrupt import Requests
 
+SPARING = ("checkpoint.every=100%", "checkpoint.minutes=0.2")
 OTHERS_SECONDS = 1.0  # between two looks at what another process is doing
 
 
@@ -115,7 +117,14 @@ class Conductor:
         """What would be typed for a trial."""
         swept = [f"{key}={value}" for key, value in trial.values.items()]
         rest = [f"stop_at={percent(trial.until)}"] if trial.until < 1.0 else []
-        return (*self.asked.base, *swept, quoted("run_dir", str(self.asked.folder / trial.directory)), *rest)
+        place = quoted("run_dir", str(self.asked.folder / trial.directory))
+        return (*self._sparing, *self.asked.base, *swept, place, *rest)
+
+    @property
+    def _sparing(self) -> tuple[str, ...]:
+        """Members are saved at their end and by the clock: most of a short run's time would go into its checkpoints."""
+        typed = [*map(key_of, self.asked.base), *self.asked.keys]
+        return () if any(key.startswith("checkpoint.") for key in typed) else SPARING
 
     def answer(self) -> Sweep:
         """The sweep as the ledger knows it, with its results, report and pictures written."""
@@ -166,6 +175,9 @@ class Conductor:
         outcomes = [_outcome(job, trial) for job, trial in zip(found, trials, strict=True)]
         for trial, outcome in zip(trials, outcomes, strict=True):
             watching.record(trial, outcome)
+        if any(outcome.state == "waiting" for outcome in outcomes) and not self.around.over():
+            self.ledger.release()
+            time.sleep(OTHERS_SECONDS)  # their run directories are another process's for now
         broken = next((outcome for outcome in outcomes if outcome.machine), None)
         if broken is not None:
             self.ledger.release()

@@ -97,7 +97,7 @@ def _outcome(item: Running) -> Outcome:
     found = Outcome.read(folder)
     if found is not None and found.stop_at == stop_at:
         return found
-    if code in (130, 138, 143):
+    if code in (130, 143, os.EX_TEMPFAIL):
         return Outcome("waiting", stop_at=stop_at)
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     log = Path(item.log.name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
+from bigtrain.config.errors import code_of
 from bigtrain.sweep.member import Settings, run
 from bigtrain.train import interrupt
 
@@ -19,8 +21,8 @@ def main(arguments: Sequence[str]) -> int:
     _end_with_parent()
     with interrupt.requests() as listener:
         outcome = run(overrides, Settings.from_json(settings), listener)
-    if outcome.state == "waiting" and listener.received is not None:
-        return 128 + listener.received
+    if outcome.state == "waiting" and not outcome.machine:
+        return code_of(listener.received) if listener.received is not None else os.EX_TEMPFAIL
     if outcome.error is not None:
         print(f"error: {outcome.error}", file=sys.stderr)
     return 1 if outcome.machine else 0

@@ -18,6 +18,7 @@ from bigtrain.config.trust import Trust
 from bigtrain.data.load import load_data
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
+from bigtrain.run.lock import Taken
 from bigtrain.sweep.job import Judge, Outcome, failure, run_dir_of, typed
 from bigtrain.sweep.trial import Objective
 from bigtrain.tracking.console import Console
@@ -139,11 +140,13 @@ def train(member: Member, ready: Prepared, judge: Judge, listener: Requests | No
             Silent(),
             Clock(),
             listener=listener,
-            curves=False,
+            alone=False,
             explains=False,
         )
         result.setdefault("parameters", sum(leaf.size for leaf in ready.program.abstract.params.values()))
         outcome = judge.outcome(result, member.stop_at)
+    except Taken:  # by what a killed sweep has left running: it will be found finished, or be gone on from
+        return Outcome("waiting", stop_at=member.stop_at)
     except Interrupted as stopped:
         return Outcome("waiting", stop_at=member.stop_at, steps=stopped.step)
     except Exception as error:

@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bigtrain.config.errors import ConfigError
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.groups import Group, Programs, Refused
 from bigtrain.sweep.job import Outcome, failure
@@ -46,12 +47,18 @@ class Population:
             if isinstance(group, Refused):
                 for member in group.members:
                     yield member, written(failure(group.error, member.stop_at), member.path)
+                continue
+            try:
+                strategy = self._strategy(group)
+            except ConfigError as error:
+                for member in group.members:
+                    yield member, written(failure(error, member.stop_at), member.path)
             else:
-                yield from self._group(group)
+                yield from self._group(group, strategy)
 
-    def _group(self, group: Group) -> Iterator[Ended]:
+    def _group(self, group: Group, strategy: Strategy) -> Iterator[Ended]:
         """The members of one program."""
-        strategy, around = self._strategy(group), self.around
+        around = self.around
         slots = Slots(group.shared, strategy.at_once) if strategy.kind == "vmap" else None
 
         def one(member: Member) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,10 @@ from typing import Literal
 
 import jax
 
-from bigtrain.data.placement import Dispatch
+from bigtrain.config.errors import ConfigError
+from bigtrain.data.placement import Dispatch, Resident
 from bigtrain.plan.check import here, memory_of
+from bigtrain.sweep.slots import MOST_STEPS, Slots
 from bigtrain.train.prepare import Prepared
 
 Kind = Literal["sequential", "threads", "vmap"]
@@ -20,6 +23,8 @@ GAIN = 0.9  # of the time, or less: what running at once has to take to be worth
 SHARE = 0.8  # of the memory that is free
 SHARED = ("batch", "process")  # what members have in common: the training set, and Python itself
 MOST_AT_ONCE = 64
+TINY_SECONDS = 1e-4  # a step of this length is mostly the loop around it
+WORTH_SECONDS = 20.0  # of all members' steps: it takes some seconds to compile a program of several members
 
 
 @dataclass(frozen=True)
@@ -45,36 +50,58 @@ def choose(ready: Prepared, members: int, kind: Kind | Literal["auto"], at_once:
         members: how many there are.
         kind: what the user asks for; auto measures.
         at_once: how many at the same time, as asked for; None takes what fits.
+
+    Raises:
+        ConfigError: when what is asked for can't be.
     """
     room, why = fitting(ready)
     most = max(1, min(members, room, at_once or MOST_AT_ONCE))
-    cores, platform = len(os.sched_getaffinity(0)), ready.rules.mesh.devices.flat[0].platform
+    cores, mesh = len(os.sched_getaffinity(0)), ready.rules.mesh
+    resident, several = isinstance(ready.placement, Resident), any(
+        size > 1 for axis, size in mesh.shape.items() if axis != "data"
+    )  # fmt: skip
+    asked = "hydra.launcher.strategy"
+    if kind == "vmap" and (several or not resident):
+        problem = "'vmap' can't be: " + ("each member takes the whole mesh" if several else "the data is streamed")
+        raise ConfigError(asked, problem, hint="mesh=data" if several else "placement=resident keeps it on the device")
     if kind == "sequential" or most == 1:
-        reason = "hydra.launcher.strategy" if kind == "sequential" else "one member" if members == 1 else why
-        return Strategy("sequential", 1, reason if at_once != 1 else "hydra.launcher.at_once")
+        limit = "hydra.launcher.at_once" if at_once == 1 else "one member" if members == 1 else why
+        return Strategy("sequential", 1, asked if kind == "sequential" else limit)
     if kind == "threads":
-        return Strategy("threads", min(most, at_once or cores), "hydra.launcher.strategy")
+        return Strategy("threads", min(most, at_once or cores), asked)
     if kind == "vmap":
-        return Strategy("vmap", most, "hydra.launcher.strategy")
-    if any(size > 1 for axis, size in ready.rules.mesh.shape.items() if axis != "data"):
+        return Strategy("vmap", most, asked)
+    if several:
         return Strategy("sequential", 1, "each member takes the whole mesh")
-    if platform != "cpu":
+    platform = mesh.devices.flat[0].platform
+    if platform != "cpu" and resident:
         return Strategy("vmap", most, f"a small model leaves a {platform} idle; {why}")
-    if ready.rules.mesh.size > 1:
-        return Strategy("sequential", 1, "each member takes all simulated devices")
-    return _measured(ready, min(most, cores))
+    if platform != "cpu" or mesh.size > 1:
+        return Strategy("sequential", 1, "each member takes all devices")
+    return _measured(ready, min(most, cores), members, most if resident else 1)
 
 
-def _measured(ready: Prepared, threads: int) -> Strategy:
-    """One after the other, or threads: whichever takes less time for a member's step."""
-    if threads == 1:
-        return Strategy("sequential", 1, "one core")
+def _measured(ready: Prepared, threads: int, members: int, slots: int) -> Strategy:
+    """One after the other, as threads, or as one program: whichever takes the least time for a member's step.
+
+    One program has to be compiled to be measured, so only where the steps are so short that the loop around them
+    counts, and there are so many that it may pay.
+    """
     steps = _steps(ready)
-    alone, together = seconds_a_step(ready, 1, steps), seconds_a_step(ready, threads, steps)
-    text = f"{together * 1e6:,.0f} us a member's step against {alone * 1e6:,.0f} one after the other"
-    if together <= GAIN * alone:
-        return Strategy("threads", threads, f"measured: {text}")
-    return Strategy("sequential", 1, f"measured: {threads} threads take {text}")
+    alone = seconds_a_step(ready, 1, steps)
+    found, text = Strategy("sequential", 1, ""), f"one after the other {alone * 1e6:,.0f}"
+    best = alone
+    if threads > 1:
+        together = seconds_a_step(ready, threads, steps)
+        text += f", {threads} threads {together * 1e6:,.0f}"
+        if together <= GAIN * alone:
+            found, best = Strategy("threads", threads, ""), together
+    if slots > 1 and best < TINY_SECONDS and best * members * ready.lengths.steps > WORTH_SECONDS:
+        common = Slots(ready, slots).seconds_a_step(min(steps, MOST_STEPS))
+        text += f", one program of {slots} {common * 1e6:,.0f}"
+        if common <= GAIN * best:
+            found = Strategy("vmap", slots, "")
+    return dataclasses.replace(found, reason=f"measured, us a member's step: {text}")
 
 
 def _steps(ready: Prepared) -> int:

@@ -42,6 +42,7 @@ from bigtrain.train.recover import Recovery, moved_on
 from bigtrain.train.rescue import Rescue
 from bigtrain.train.rest import Rest
 from bigtrain.train.resume import Start, begin
+from bigtrain.train.save_best import SaveBest
 from bigtrain.train.show import SHOWN, Drawing, ShowImages, ShowText, ShowWritten
 from bigtrain.train.skips import Skips, TooManySkips
 from bigtrain.train.state import TrainState
@@ -62,7 +63,7 @@ class Beside:
     clock: Clock
     requested: interrupt.Requests
     check: CheckFinite
-    curves: bool = True
+    alone: bool = True
     made: Mapping[str, Any] = field(default_factory=dict)  # what the state comes from, kept with each checkpoint
 
 
@@ -75,7 +76,7 @@ def fit(
     clock: Clock,
     *,
     listener: interrupt.Requests | None = None,
-    curves: bool = True,
+    alone: bool = True,
     explains: bool = True,
 ) -> dict[str, Any]:
     """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is.
@@ -88,14 +89,14 @@ def fit(
         console: shows the progress.
         clock: charges the time.
         listener: asks the run to end; by default, a signal to this process does.
-        curves: whether to draw curves.png.
+        alone: whether the run is by itself: one of many draws no curves.png, and holds its best state until it saves.
         explains: whether to find out which step it was, and what of it, when a number is not finite.
 
     Raises:
         InputError: when another trainer has the directory, or nothing in it can be gone on from.
     """
     with held(directory.path):
-        return _fit(ready, checked, trusted, directory, console, clock, listener, curves, explains)
+        return _fit(ready, checked, trusted, directory, console, clock, listener, alone, explains)
 
 
 def _fit(
@@ -106,7 +107,7 @@ def _fit(
     console: Console,
     clock: Clock,
     listener: interrupt.Requests | None,
-    curves: bool,
+    alone: bool,
     explains: bool,
 ) -> dict[str, Any]:
     peers = distributed.current()
@@ -130,7 +131,7 @@ def _fit(
     recovery = Recovery(ready, checkpoints, numbers, directory, restored, console.say, explains=explains)
     with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
         with nullcontext(listener) if listener is not None else interrupt.requests(begun) as requested:
-            beside = Beside(checked, trusted, directory, console, clock, requested, check, curves, made)
+            beside = Beside(checked, trusted, directory, console, clock, requested, check, alone, made)
             for turn in itertools.count():
                 try:
                     state = attempt(ready, start, numbers, checkpoints, beside, paced(ready, turn))
@@ -175,13 +176,13 @@ def attempt(
             state = train(ready.program, feeds, parts, start.state, numbers, pace=pace, clock=clock, **position)
         with clock.part("logging"):
             closing.close()
-            if distributed.current().leader and beside.curves:
+            if distributed.current().leader and beside.alone:
                 with not_fatal("curves.png", console.say):
                     pictures.curves(directory.path / "curves.png", history.lines)
     return state
 
 
-def paced(ready: Prepared, turn: int) -> Pace | AgreedPace:
+def paced(ready: Prepared, turn: int = 0) -> Pace | AgreedPace:
     """How long the dispatches of a run are; after it has gone back, processes agree on that anew: `turn` counts."""
     on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
     own = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
@@ -269,7 +270,7 @@ def assemble(
     if show is not None:
         parts.append(hooks.Show(lengths.eval_every, show, log, say))
     if run.checkpoint.best:
-        parts.append(hooks.SaveBest(lengths.eval_every, save))
+        parts.append(SaveBest(lengths.eval_every, save, holds=not beside.alone))
     if lengths.stop < lengths.steps:
         parts.append(Rest(lengths.stop, scorer, scores, save.save, log.settle))
     return [*parts, save, rescue, hooks.Interrupt(lengths.steps, beside.requested, save.save)], rescue

@@ -193,6 +193,7 @@ class Save:
     waiting: dict[str, Any] = field(default_factory=dict)  # what early stopping has counted
     rollbacks: list[dict[str, int]] = field(default_factory=list)  # where the run has gone back, as JSON
     facts: Mapping[str, Any] = field(default_factory=dict)  # where the state comes from, kept with it
+    held: Any = None  # the best state, if it waits for the next save (`SaveBest`)
 
     def after(self, step: int) -> int:
         """See `When`."""
@@ -210,35 +211,33 @@ class Save:
 
     def save(self, step: int, state: TrainState) -> None:
         """Saves the state and the log window in flight; a state that is not finite is never saved."""
-        self.log.settle(state)
-        self.log.window.drain()
+        described = self.described(step, state)
         self.when.saved()
         with self.log.clock.part("checkpoint"):
             distributed.current().shared("there", self._check_there)
+            held, self.held = self.held, None
+            if held is not None and held.step != step:
+                self.checkpoints.save(held.step, held.state, held.meta)
+            self.checkpoints.save(step, state.as_dict(), described)
+
+    def described(self, step: int, state: TrainState) -> dict[str, Any]:
+        """What belongs to a state and is no array; raises `Diverged` for one that is not finite."""
+        self.log.settle(state)
+        self.log.window.drain()
+        with self.log.clock.part("checkpoint"):
             if not is_finite(state.as_dict()):  # blocks on the device
                 raise Diverged(step)
-            window = self.log.window
-            meta: dict[str, Any] = {"scores": self.scores.get(step), "window": window.sums}
-            meta |= {"early_stopping": dict(self.waiting), "skips": window.skips.as_json(), "rollbacks": self.rollbacks}
-            self.checkpoints.save(step, state.as_dict(), {**self.facts, **meta})
+        window = self.log.window
+        sums = {name: list(pair) for name, pair in window.sums.items()}
+        meta: dict[str, Any] = {"scores": self.scores.get(step), "window": sums}
+        meta |= {"early_stopping": dict(self.waiting), "skips": window.skips.as_json(), "rollbacks": self.rollbacks}
+        return {**self.facts, **meta}
 
     def _check_there(self) -> None:
         """A run directory that somebody has taken away isn't made again: without its config it would be of no use."""
         run_dir = self.checkpoints.directory.parent
         if not run_dir.is_dir():
             raise RunError(f"run_dir: {str(run_dir)!r} is gone; nothing of the run can be saved any more")
-
-
-@dataclass
-class SaveBest(Periodic):
-    """Saves the state when its validation score is the best so far."""
-
-    saver: Save
-
-    def __call__(self, step: int, state: TrainState) -> None:
-        """Saves if the evaluation of this step was the best."""
-        if self.saver.checkpoints.improves(self.saver.scores.get(step)):
-            self.saver.save(step, state)
 
 
 @dataclass

@@ -33,7 +33,7 @@ TRY = "try a smaller optimizer.learning_rate, schedule.warmup=5%, or clip_norm=1
 GO_ON = "or go on from here without that batch: on_nonfinite=skip, or on_nonfinite=rollback"
 
 
-def moved_on(placement: Resident | Streamed, rollbacks: Sequence[Rollback]) -> Resident | Streamed:
+def moved_on(placement: Resident | Streamed, rollbacks: Sequence[Mapping[str, int]]) -> Resident | Streamed:
     """A placement that leaves out what the run has left out."""
     left_out = sum(entry["batches"] for entry in rollbacks)
     return dataclasses.replace(placement, order=dataclasses.replace(placement.order, skipped=left_out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def touched(folder: Path) -> dict[str, int]:
-    return {path.name: (path / "result.json").stat().st_mtime_ns for path in sorted((folder / "trials").iterdir())}
+def touched(folder: Path, pattern: str = "trials/*") -> dict[str, int]:
+    return {path.name: (path / "result.json").stat().st_mtime_ns for path in sorted(folder.glob(pattern))}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,47 @@ def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     assert [row["state"] for row in rows(folder)] == ["failed", "done"]
     nothing = bigtrain(*sweep(tmp_path / "all", "optimizer=sgd", "optimizer.learning_rate=1e38,2e38"))
     assert nothing.code == 1
+
+
+def test_a_full_disk_ends_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other trial would meet it too; with room again, the same command goes on."""
+    from bigtrain.checkpoint import Checkpoints
+
+    folder, save, met = tmp_path / "sweep", Checkpoints.save, []
+
+    def full(self: Checkpoints, *given: object) -> None:
+        if self.directory.parent.name == "0001":
+            met.append(self.directory)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, *given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", full)
+        found = bigtrain(*sweep(folder, *FEW))
+    assert met
+    assert found.code == 1
+    assert "the sweep can't go on: " in found.err
+    assert "No space left" in found.err
+    assert "type the same command again to go on" in found.err
+    before = touched(folder, "trials/0000")
+    again = bigtrain(*sweep(folder, *FEW))
+    assert again.code == 0, again.err
+    assert touched(folder, "trials/0000") == before
+    assert [row["state"] for row in rows(folder)] == ["done", "done"]
+
+
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from support import interrupted_at
+
+    folder = tmp_path / "sweep"
+    with interrupted_at(monkeypatch, 3):
+        found = bigtrain(*sweep(folder, *FEW))
+    assert found.code == 0  # no real signal came: tests/faults has those
+    assert [row["state"] for row in rows(folder)].count("waiting") >= 1
+    assert bigtrain(*sweep(folder, *FEW)).code == 0
+    whole = tmp_path / "whole"
+    assert bigtrain(*sweep(whole, *FEW)).code == 0
+    assert (folder / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
 
 
 def test_time_is_up(tmp_path: Path) -> None:

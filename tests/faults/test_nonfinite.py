@@ -165,7 +165,7 @@ def test_scanned_equals_looped_and_resumed_equals_uninterrupted(
 def test_rollback_is_the_run_from_the_checkpoint_on_with_later_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same from a healthy run of that length whose checkpoint says that it has left the batches out."""
+    """The same from a healthy run of that length that is told, when it goes on, what it has left out."""
     late = next(index for index in range(80) if steps_with(index)[0] == 9 and steps_with(index)[1] > 16)
     data, chosen = broken(late), ("on_nonfinite=rollback", "checkpoint.every=8")
     result = trained(monkeypatch, data, tmp_path / "run", *chosen, "steps=14")

@@ -70,6 +70,30 @@ def test_killed_ten_times(tmp_path: Path, swept: tuple[str, ...]) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("number", "launcher"),
+    [(signal.SIGTERM, "population"), (signal.SIGINT, "population"), (signal.SIGTERM, "isolated")],
+)
+def test_a_signal_saves_all_members(tmp_path: Path, number: signal.Signals, launcher: str) -> None:
+    """The exit code says which; nothing that was trained is trained again, and the results are the same."""
+    more = ("seed=range(6)", "steps=3000", f"hydra/launcher={launcher}")
+    process = started(tmp_path / "sweep", *more)
+    while len(list((tmp_path / "sweep").glob("trials/*/metrics.jsonl"))) < 2:
+        time.sleep(0.05)
+        assert process.poll() is None
+    time.sleep(0.5)
+    process.send_signal(number)
+    assert process.wait(timeout=120) == 128 + number
+    known = finished(tmp_path / "sweep")
+    assert len(known) < 6, "the signal came when all had ended"
+    assert started(tmp_path / "sweep", *more).wait(timeout=600) == 0
+    assert known.items() <= finished(tmp_path / "sweep").items()
+    assert started(tmp_path / "whole", *more).wait(timeout=600) == 0
+    assert (tmp_path / "sweep" / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_two_launches_share_a_ledger(tmp_path: Path) -> None:
     """Each trial is trained by one of them; both end, with the same results."""
     import json

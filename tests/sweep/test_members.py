@@ -76,6 +76,33 @@ def test_a_member_that_diverges_fails_alone_and_frees_its_place(tmp_path: Path, 
     assert found[3].scores == pytest.approx((lone["validation"]["loss"],), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["sequential", "vmap"])
+def test_a_member_keeps_the_best_and_the_last(tmp_path: Path, kind: str) -> None:
+    """What is held until the next save is in the end what a run by itself has saved on the way."""
+    base = (
+        "model.widths=[16]",
+        "batch_size=16",
+        "steps=100",
+        "eval_every=10",
+        "optimizer.learning_rate=0.1",
+        "ema=0.5",
+    )
+    population(tmp_path, kind, "seed=1", "seed=2", base=base)
+    for seed in (1, 2):
+        lone = tmp_path / "alone" / str(seed)
+        run_fit(lone, *base, f"seed={seed}")
+        wanted, found = (
+            sorted(path.name for path in (run / "checkpoints").glob("0*")) for run in (lone, tmp_path / str(seed - 1))
+        )
+        assert found == wanted
+        if kind == "sequential":
+            digests = [
+                json.loads((run / "checkpoints" / wanted[0] / "meta.json").read_text())["state"]["sha256"]
+                for run in (lone, tmp_path / str(seed - 1))
+            ]
+            assert digests[0] == digests[1]
+
+
 def test_other_verbs_use_a_member(tmp_path: Path) -> None:
     population(tmp_path, "vmap", "seed=1", "seed=2", base=("model.widths=[4]", "steps=20", "batch_size=16"))
     found = bigtrain("evaluate", str(tmp_path / "1"), "--json")
@@ -95,3 +122,14 @@ def test_members_of_different_lengths_share_slots(tmp_path: Path) -> None:
     for at, text in enumerate(jobs):
         lone = run_fit(tmp_path / "alone" / str(at), *base, *text.split())
         assert found[at].scores == pytest.approx((lone["validation"]["loss"],), rel=1e-5)
+
+
+def test_a_run_directory_that_another_has_waits(tmp_path: Path) -> None:
+    """What a killed sweep has left running isn't a failure."""
+    import fcntl
+
+    (tmp_path / "0").mkdir()
+    with open(tmp_path / "0" / ".lock", "w", encoding="utf-8") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert population(tmp_path, "sequential", "seed=1", base=SHORT)[0].state == "waiting"
+    assert population(tmp_path, "sequential", "seed=1", base=SHORT)[0].state == "done"
