@@ -2,7 +2,7 @@
 
     python tests/faults/run.py [PYTEST OPTION…]
 
-It takes about half an hour on two cores, most of it to start runs that are killed again.
+It takes about half an hour on two busy cores, most of it to start runs that are killed again.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def flip(path: Path, at: int = -9) -> None:
 
 def arrays(run: Path, step: int) -> Path:
     """The largest file of a checkpoint."""
-    return max((run / "checkpoints" / f"{step:09d}" / "arrays").rglob("*"), key=lambda path: path.stat().st_size)
+    inside = (run / "checkpoints" / f"{step:09d}" / "arrays").rglob("*")
+    return max((path for path in inside if path.is_file()), key=lambda path: path.stat().st_size)
 
 
 def test_a_damaged_newest_one_is_named_and_the_one_before_is_taken(stopped: Path, whole: Path) -> None:
