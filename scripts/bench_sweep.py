@@ -97,7 +97,9 @@ def processes(base: Sequence[str], swept: Sequence[tuple[str, str]], folder: Pat
 
     def one(at: int) -> None:
         command = [sys.executable, "-m", "bigtrain", "fit", *base, *swept[at], f"run_dir={folder / f'process-{at}'}"]
-        subprocess.run(command, capture_output=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr)
 
     cores = len(os.sched_getaffinity(0))
     one(len(swept) - 1)
