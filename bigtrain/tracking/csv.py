@@ -14,6 +14,8 @@ from bigtrain.tracking.append import Appended
 class CSV:
     """A table in metrics.csv: a row a logged step, a column a metric; written anew when a new metric appears."""
 
+    continues = True  # see `Tolerant`
+
     def __init__(self, *, directory: Path, resumed: int | None = None) -> None:
         """Opens the table.
 

@@ -14,6 +14,8 @@ from bigtrain.tracking.append import Appended
 class JSONL:
     """Lines of JSON in metrics.jsonl, flushed as they come; a resumed run has no gap and no repeated line."""
 
+    continues = True  # see `Tolerant`
+
     def __init__(self, *, directory: Path, resumed: int | None = None) -> None:
         """Opens the file.
 

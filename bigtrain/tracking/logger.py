@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
+from bigtrain.config.errors import RunError
+
 ROOM = 10_000  # lines that are kept for a logger that fails
 
 
@@ -25,7 +27,8 @@ class Tolerant:
     """A logger that may fail (a full disk, a server that doesn't answer) while training goes on.
 
     What it didn't take is kept and given to it again: after one more line, then after two, four, eight …, because each
-    try may take as long as the server's time limit; and once more at the end.
+    try may take as long as the server's time limit; and once more at the end. A logger whose file is written on when a
+    run is continued says so (`continues = True`), and has to have all its lines before a checkpoint is made.
 
     Args:
         inner: the logger.
@@ -55,6 +58,19 @@ class Tolerant:
             self._rest = 1 << min(self._failures, 10)
             self._failures += 1
             self._drop()
+
+    def insist(self) -> None:
+        """Before a checkpoint: what a logger writes into the run directory up to there must be in it, or be lost.
+
+        A run that is continued writes the lines after its checkpoint again, and none before.
+
+        Raises:
+            RunError: such a logger still fails.
+        """
+        if self._waiting and getattr(self.inner, "continues", False):
+            error = self._handed_over()
+            if error is not None:
+                raise RunError(f"logger {self.name}: {_told(error)}; earlier checkpoints are intact") from error
 
     def close(self) -> None:
         """See `Logger`; never raises, and says what was lost."""

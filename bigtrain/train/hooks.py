@@ -17,7 +17,7 @@ from bigtrain.metrics import Mean
 from bigtrain.parallel import distributed
 from bigtrain.run.clock import Clock
 from bigtrain.run.fatal import not_fatal
-from bigtrain.tracking.logger import Logger
+from bigtrain.tracking.logger import Logger, Tolerant
 from bigtrain.train.finite import SKIPPED, Diverged, is_finite
 from bigtrain.train.skips import Skips
 from bigtrain.train.state import TrainState
@@ -234,10 +234,13 @@ class Save:
         return {**self.facts, **meta}
 
     def _check_there(self) -> None:
-        """A run directory that somebody has taken away isn't made again: without its config it would be of no use."""
+        """All that a checkpoint stands for has to be there; a folder taken away isn't made anew without its config."""
         run_dir = self.checkpoints.directory.parent
         if not run_dir.is_dir():
             raise RunError(f"run_dir: {str(run_dir)!r} is gone; nothing of the run can be saved any more")
+        for logger in self.log.loggers:
+            if isinstance(logger, Tolerant):
+                logger.insist()
 
 
 @dataclass

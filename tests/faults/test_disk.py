@@ -121,3 +121,11 @@ def test_a_full_disk_at_the_result(whole: Path, tmp_path: Path, monkeypatch: pyt
     states = [Checkpoints(run / "checkpoints").meta(12)["state"] for run in (whole, tmp_path / "run")]
     assert states[0] == states[1]
     counted("the disk is full at result.json", faults=1, lost=0)
+
+
+def test_a_full_disk_at_the_curves_costs_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigtrain.run.pictures.curves", full)
+    done = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")
+    assert done.code == 0
+    assert "curves.png could not be written: No space left on device\n" in done.err
+    assert RunDirectory(tmp_path / "run").result() is not None

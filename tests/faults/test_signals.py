@@ -17,7 +17,10 @@ from support import metrics_of
 from bigtrain.config.errors import code_of
 from bigtrain.run.directory import RunDirectory
 
-RUN = ("steps=400000", "model.widths=[8]", "batch_size=16", "log_every=50", "logger=jsonl", "checkpoint.every=1000000")
+RUN = (
+    "steps=400000", "model.widths=[8]", "batch_size=16", "log_every=50", "logger=jsonl", "checkpoint.every=1000000",
+    "checkpoint.best=false",
+)  # fmt: skip
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
 SAVED = r"stopped at step ([\d,]+); everything is saved"
 
@@ -65,6 +68,7 @@ def test_a_signal_saves_the_step_it_meets(number: signal.Signals, tmp_path: Path
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)  # twenty starts
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_twenty_signals_lose_no_step(number: signal.Signals, tmp_path: Path) -> None:
     """One run after the other, each at another moment (the seconds from signal to end are printed with -s)."""

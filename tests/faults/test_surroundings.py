@@ -135,6 +135,24 @@ def test_a_full_disk_takes_no_line_of_the_metrics_that_has_room_later(
     assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4", "5", "6"]
 
 
+def test_a_checkpoint_waits_for_the_lines_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is continued writes no line again that a checkpoint stands for: one that can't be written ends it."""
+
+    def full(self: JSONL, step: int, scalars: Mapping[str, float]) -> None:
+        if step == 16:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        log(self, step, scalars)
+
+    log, chosen = JSONL.log, ("steps_per_dispatch=1", "log_every=4")
+    with monkeypatch.context() as patch:
+        patch.setattr(JSONL, "log", full)
+        with pytest.raises(RunError, match=r"logger jsonl: OSError.*No space left on device; earlier checkpoints"):
+            trained(monkeypatch, broken(None), tmp_path / "run", *chosen)
+    assert saved(tmp_path / "run") == [10]
+    trained(monkeypatch, broken(None), tmp_path / "run", *chosen)
+    assert [line["step"] for line in metrics_of(tmp_path / "run") if "train/loss" in line] == list(range(4, 41, 4))
+
+
 def test_metrics_that_vanish_are_noticed(tmp_path: Path) -> None:
     file = Appended(tmp_path / "lines")
     file.write("one\n")
