@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,25 +92,6 @@ def full(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def at_log(patch: pytest.MonkeyPatch) -> None:
-    """The second half of the log's lines doesn't fit; the first that doesn't is cut short."""
-    from bigtrain.tracking.jsonl import JSONL
-
-    write = JSONL.log
-
-    def log(self: JSONL, step: int, scalars: dict[str, float]) -> None:
-        if step > 6:
-            self._file.write('{"step": 8, "tra')
-            full()
-        write(self, step, scalars)
-
-    patch.setattr(JSONL, "log", log)
-
-
-def at_curves(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("bigtrain.run.pictures.curves", full)
-
-
 def at_result(patch: pytest.MonkeyPatch) -> None:
     write = RunDirectory.write
     patch.setattr(
@@ -125,32 +106,26 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_a_full_disk_at_the_curves_costs_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_curves(monkeypatch)
-    done = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")
-    assert done.code == 0
-    assert "curves.png could not be written: No space left on device\n" in done.err
-    assert RunDirectory(tmp_path / "run").result() is not None
-
-
-@pytest.mark.parametrize(("where", "saved"), [(at_log, 4), (at_result, 12)])
-def test_a_full_disk_at_the_log_and_at_the_report(
-    where: Callable[[pytest.MonkeyPatch], None],
-    saved: int,
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_full_disk_at_the_result(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step is saved, and the same command writes what is missing."""
     with monkeypatch.context() as patch:
-        where(patch)
+        at_result(patch)
         failed = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")
     assert failed.code == 1
     assert "No space left on device" in failed.err
     assert "Traceback" not in failed.err
-    assert RunDirectory(tmp_path / "run").saved()[-1] >= saved
+    assert RunDirectory(tmp_path / "run").saved()[-1] == 12
     assert RunDirectory(tmp_path / "run").result() is None
     assert typed(f"fit run_dir={tmp_path / 'run'}").code == 0
     assert metrics_of(tmp_path / "run") == metrics_of(whole)
     states = [Checkpoints(run / "checkpoints").meta(12)["state"] for run in (whole, tmp_path / "run")]
     assert states[0] == states[1]
-    counted(f"the disk is full {where.__name__.replace('_', ' ')}", faults=1, lost=0)
+    counted("the disk is full at result.json", faults=1, lost=0)
+
+
+def test_a_full_disk_at_the_curves_costs_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigtrain.run.pictures.curves", full)
+    done = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")
+    assert done.code == 0
+    assert "curves.png could not be written: No space left on device\n" in done.err
+    assert RunDirectory(tmp_path / "run").result() is not None

@@ -46,7 +46,7 @@ def trained() -> Trained:
     def train(folder: Path) -> None:
         there = RunDirectory.exists(folder)
         directory = RunDirectory(folder) if there else RunDirectory.create(folder, to_yaml(composed.written), RUN)
-        fitting.fit(ready, checked, trusted, directory, Console(quiet=True), Clock(), curves=False)
+        fitting.fit(ready, checked, trusted, directory, Console(quiet=True), Clock(), alone=False)
 
     return train
 
