@@ -204,3 +204,23 @@ def test_another_dtype_is_refused_and_not_cast(tmp_path: Path) -> None:
         f"{tmp_path}/000000007: can't be restored: it holds another state than this run's\n"
         "  ['params']['c']: int32 [4] there, bfloat16 [4] here"
     )
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training asks for the best score while a save in the background deletes what is no longer kept."""
+    import shutil
+
+    from bigtrain.checkpoint import manifest
+
+    checkpoints, read, deleted = saved(tmp_path, {10: 0.5, 20: 0.7}, keep=2), manifest._read, []
+
+    def deleting(folder: Path, step: int) -> object:
+        found = read(folder, step)
+        if step == 10:
+            shutil.rmtree(folder)
+            deleted.append(step)
+        return found
+
+    monkeypatch.setattr(manifest, "_read", deleting)
+    assert checkpoints.improves({"loss": 0.6})
+    assert deleted == [10]

@@ -56,8 +56,16 @@ def verified(folder: Path, step: int, name: str) -> bytes:
     wanted = _read(folder, step).get(name)
     if wanted is None:
         raise Damaged(f"{folder / NAME}: is damaged: it has no {name}")
-    _compare(folder / name, wanted)
-    return (folder / name).read_bytes()
+    path = folder / name
+    try:
+        found = path.read_bytes()  # once: what is looked at is what is returned, though it be deleted in between
+    except FileNotFoundError as error:
+        raise Damaged(f"{path}: is missing") from error
+    except OSError as error:
+        raise Damaged(f"{path}: can't be read: {error.strerror or error}") from error
+    if len(found) != wanted["bytes"] or hashlib.sha256(found).hexdigest() != wanted["sha256"]:
+        raise Damaged(f"{path}: is damaged: its content is not what was saved")
+    return found
 
 
 def _read(folder: Path, step: int) -> dict[str, dict[str, Any]]:
