@@ -33,6 +33,7 @@ from bigtrain.train.early_stopping import EarlyStopping, has_ended
 from bigtrain.train.evaluate import Scorer
 from bigtrain.train.finish import finish, times, writer
 from bigtrain.train.finite import Diverged
+from bigtrain.train.log import Log
 from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
@@ -250,7 +251,7 @@ def assemble(
 ) -> tuple[list[hooks.Hook], Rescue]:
     """The hooks of a run, in the order they act, and the one of them that saves what can be saved in a failure."""
     lengths, run, say = ready.lengths, ready.run, beside.console.say
-    log = hooks.Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, beside.clock)
+    log = Log(lengths.log_every, loggers, run.batch_size, lengths.steps_per_epoch, beside.clock)
     log.window.sums.update({name: list(pair) for name, pair in start.window.items()})
     log.window.skips = Skips.of(run.nonfinite_limit, start.skips, counts=ready.program.definition.refuses)
     scores: dict[int, dict[str, float]] = {}

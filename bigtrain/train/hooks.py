@@ -7,19 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import jax
-import numpy as np
-
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import RunError
 from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
 from bigtrain.parallel import distributed
-from bigtrain.run.clock import Clock
 from bigtrain.run.fatal import not_fatal
 from bigtrain.tracking.logger import Logger, Tolerant
-from bigtrain.train.finite import SKIPPED, Diverged, is_finite
-from bigtrain.train.skips import Skips
+from bigtrain.train.finite import Diverged, is_finite
+from bigtrain.train.log import Log
 from bigtrain.train.state import TrainState
 from bigtrain.train.when import When
 
@@ -52,97 +48,6 @@ class Periodic:
 
     def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
         """Nothing to record."""
-
-
-@dataclass
-class Window:
-    """The metric states of the steps since the last log line, summed step by step in f64.
-
-    Step by step, so that the value doesn't depend on where the run was cut into dispatches, or interrupted.
-    """
-
-    sums: dict[str, list[float]] = field(default_factory=dict)
-    roots: set[str] = field(default_factory=set)  # metrics of which the root of the mean is reported
-    pending: list[tuple[Dispatch, dict[str, Mean]]] = field(default_factory=list)
-    skips: Skips = field(default_factory=Skips)
-
-    def drain(self) -> None:
-        """Fetches what is still on the device and adds it up.
-
-        Raises:
-            Diverged: for a loss that is not finite.
-            RunError: when too many steps in a row were skipped.
-        """
-        for dispatch, metrics in self.pending:
-            host = jax.device_get(metrics)  # blocks on the device
-            losses = np.asarray(host["loss"].total[: dispatch.number])
-            if not np.isfinite(losses).all():
-                raise Diverged(dispatch.step + int(np.argmin(np.isfinite(losses))) + 1, "the loss")
-            if SKIPPED in host:
-                self.skips.add(dispatch.step, host.pop(SKIPPED).total[: dispatch.number])
-            for name, mean in host.items():
-                if mean.root:
-                    self.roots.add(name)
-                entry = self.sums.setdefault(name, [0.0, 0.0])
-                for at, values in enumerate((mean.total, mean.weight)):
-                    for value in values[: dispatch.number].tolist():
-                        entry[at] += value
-        self.pending.clear()
-
-    def means(self) -> dict[str, float]:
-        """The weighted means, and an empty window."""
-        means = {name: total / weight for name, (total, weight) in self.sums.items() if weight}
-        means |= {name: math.sqrt(means[name]) for name in self.roots & means.keys()}
-        self.sums.clear()
-        return means
-
-
-@dataclass
-class Log(Periodic):
-    """Writes the mean of each metric since the last line to every logger.
-
-    A line is written once the next dispatch is under way: fetching and formatting it costs the device nothing.
-    """
-
-    loggers: Sequence[Logger]
-    examples_a_step: int
-    steps_per_epoch: float
-    clock: Clock
-    window: Window = field(default_factory=Window)
-    _due: int | None = None
-    _trained: float = 0.0  # seconds of training until the last line
-    _steps: int = 0
-
-    def record(self, dispatch: Dispatch, metrics: dict[str, Mean], state: TrainState) -> None:
-        """Writes the line that is due, and keeps the new states without waiting for them."""
-        self.flush()
-        self.window.pending.append((dispatch, metrics))
-        self._steps += dispatch.number
-
-    def __call__(self, step: int, state: TrainState) -> None:
-        """A line is due."""
-        self._due = step
-
-    def flush(self) -> None:
-        """Writes the line that is due, if one is."""
-        if self._due is None:
-            return
-        step, self._due = self._due, None
-        self.window.drain()
-        trained = self.clock.training()
-        rate = self._steps * self.examples_a_step / max(trained - self._trained, 1e-9)
-        self._trained, self._steps = trained, 0
-        scalars = {f"train/{name}": value for name, value in self.window.means().items()}
-        scalars |= self.window.skips.scalars()
-        scalars |= {"epoch": step / self.steps_per_epoch, "examples_per_second": rate}
-        with self.clock.part("logging"):
-            for logger in self.loggers:
-                logger.log(step, scalars)
-
-    def settle(self, state: TrainState) -> None:
-        """Writes the line that is due, and waits for the device, so that no other hook is charged with its steps."""
-        self.flush()
-        jax.block_until_ready(state)
 
 
 @dataclass
@@ -222,8 +127,7 @@ class Save:
 
     def described(self, step: int, state: TrainState) -> dict[str, Any]:
         """What belongs to a state and is no array; raises `Diverged` for one that is not finite."""
-        self.log.settle(state)
-        self.log.window.drain()
+        self.log.settle_all(state)
         with self.log.clock.part("checkpoint"):
             if not is_finite(state.as_dict()):  # blocks on the device
                 raise Diverged(step)
