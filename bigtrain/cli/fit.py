@@ -69,7 +69,7 @@ def _run(
         if checked.run.distributed.num_processes == 1 or cluster.rank(overrides, os.environ) == 0:
             sys.stdout.write(to_yaml(composed.written))
         return
-    _check_loggers(checked, trusted)
+    check_loggers(checked, trusted)
 
     dataset = _loaded(checked, trusted)
 
@@ -219,7 +219,8 @@ def _note_new_length(existing: RunDirectory, checked: Checked, console: Console)
         console.say(f"note: the {name} schedule now spans {now} steps instead of {before}", style="yellow")
 
 
-def _check_loggers(checked: Checked, trusted: Trust) -> None:
+def check_loggers(checked: Checked, trusted: Trust) -> None:
+    """Refuses a logger that can't be built, before anything starts."""
     from bigtrain.config.build import resolve
 
     for node in checked.loggers.values():

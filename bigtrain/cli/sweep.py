@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigtrain.cli.fit import flags, understood
+from bigtrain.cli.fit import check_loggers, flags, understood
 from bigtrain.config.check import Checked
 from bigtrain.config.compose import to_yaml
 from bigtrain.config.errors import ConfigError, code_of
 from bigtrain.config.overrides import key_of
+from bigtrain.config.schema import CheckpointConfig
 from bigtrain.config.sweep_schema import SweepChoice, read
 from bigtrain.config.trust import Trust
 
@@ -53,8 +54,11 @@ def run(
     kept = [f"{key}={value}" for key, value in choice.common.params.items() if key not in map(key_of, typed)]
     space, base = parse_space([*kept, *typed], config_dir)
     _check_own(space, base)
-    example = [f"{item.key}={item.choices[0] if item.choices else item.text(item.low)}" for item in space]
-    composed, checked, trusted = understood([*base, *example], config_dir, trust)
+    last = [f"{item.key}={item.choices[-1] if item.choices else item.text(item.high)}" for item in space]
+    understood([*base, *last], config_dir, trust)  # an interval is allowed from end to end
+    first = [f"{item.key}={item.choices[0] if item.choices else item.text(item.low)}" for item in space]
+    composed, checked, trusted = understood([*base, *first], config_dir, trust)
+    _check_composed(checked, choice)
     if cfg:
         sys.stdout.write(to_yaml(composed.written))
         return
@@ -100,7 +104,7 @@ class _Wish:
         settings = Settings(Judge(sought, common.score), config_dir, self.trust)
         until = None if common.seconds is None else time.monotonic() + common.seconds
         keys = tuple(item.key for item in self.space)
-        asked = Asked(self.folder, self.again, self.base, keys, common.retry, until)
+        asked = Asked(self.folder, self.again, self.base, keys, _sparing(checked), common.retry, until)
         around = Around(settings, console.say, until=until)
         conductor = Conductor(asked, search, None, around, console)  # type: ignore[arg-type]  no ledger yet
         first = conductor.check([item for item in search.propose(()) if item.trial is None])
@@ -164,20 +168,22 @@ def changeable(checked: Checked, trusted: Trust, sought: Sequence[Objective]) ->
         ConfigError: when the runs don't report what is sought.
     """
     from bigtrain.data.load import load_data
-    from bigtrain.train.prepare import check_metric, converter, definition, numbers
+    from bigtrain.parallel import mesh as meshes
+    from bigtrain.parallel.rules import Rules
+    from bigtrain.train.prepare import check_metric, outline
 
+    check_loggers(checked, trusted)
     dataset = load_data(checked, trusted)
-    lengths, to_steps = converter(checked.run, len(dataset.splits["train"]))
-    made = definition(checked, trusted, dataset)
-    values = numbers(checked, made, lengths, to_steps)
+    meshes.simulate(checked.run.mesh)
+    made = outline(checked, trusted, dataset, Rules.of(meshes.make(checked.run.mesh), checked.run.mesh))
     for objective in sought:
         if objective.name == "parameters":
             continue
-        check_metric("sweep.objectives", objective.name, made.make_task(values), "parameters")
+        check_metric("sweep.objectives", objective.name, made.definition.make_task(made.values), "parameters")
         if "validation" not in dataset.splits:
             hint = "hold some examples out: data.validation=0.1"
             raise ConfigError("sweep.objectives", f"data {dataset.spec.name!r} has no validation split", hint=hint)
-    return frozenset(values) - {"seed", "total_steps"}
+    return frozenset(made.values) - {"seed", "total_steps"}
 
 
 def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
@@ -207,6 +213,25 @@ def _check_own(space: Space, base: Sequence[str]) -> None:
         raise ConfigError("run_dir", "each run of a sweep has its own", hint="the folder of them all is sweep_dir=…")
     if "stop_at" in keys:
         raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
+
+
+def _check_composed(checked: Checked, choice: SweepChoice) -> None:
+    """Refuses what a recipe may bring along and a sweep can't have."""
+    if checked.run.stop_at is not None:
+        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
+    if choice.common.score == "best" and "jsonl" not in checked.loggers:
+        problem = "'best' is read from metrics.jsonl, and there is no jsonl logger"
+        raise ConfigError("sweep.score", problem, hint="logger=[jsonl]")
+
+
+def _sparing(checked: Checked) -> tuple[str, ...]:
+    """Members are saved at their end and by the clock, where nothing else is asked for.
+
+    Most of a short run's time would go into its checkpoints.
+    """
+    asked, usual = checked.run.checkpoint, CheckpointConfig()
+    same = all(getattr(asked, name) == getattr(usual, name) for name in ("every", "minutes", "keep", "keep_every"))
+    return ("checkpoint.every=100%", "checkpoint.minutes=0.2") if same else ()
 
 
 def _folder(mine: Sequence[str], choices: dict[str, Any]) -> Path:

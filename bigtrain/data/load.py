@@ -20,8 +20,14 @@ def load_data(checked: Checked, trusted: Trust, *, training: bool = True) -> Dat
     dataset: Dataset = build(checked.nodes["data"], trusted)
     if not isinstance(dataset, Dataset):
         raise ConfigError("data._target_", f"{checked.nodes['data'].callee.target!r} made no Dataset")
+    if training:
+        check_batch(checked, dataset)
+    return dataset
+
+
+def check_batch(checked: Checked, dataset: Dataset) -> None:
+    """Refuses a batch that is larger than the training set."""
     size, batch = len(dataset.splits["train"]), checked.run.batch_size
-    if training and batch > size:
+    if batch > size:
         problem = f"{batch} is larger than the training set of {size} examples"
         raise ConfigError("batch_size", problem, allowed=f"1 to {size}")
-    return dataset

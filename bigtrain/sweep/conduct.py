@@ -12,7 +12,6 @@ from typing import Any
 from bigtrain.config.compose import prepared, quoted
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.multirun import returned
-from bigtrain.config.overrides import key_of
 from bigtrain.config.untrusted import check_contained
 from bigtrain.sweep.answer import write
 from bigtrain.sweep.around import Around
@@ -26,9 +25,7 @@ from bigtrain.sweep.search import GivesUp, Search
 from bigtrain.sweep.trial import ENDED, Proposal, Trial
 from bigtrain.sweep.watching import Watching, percent
 from bigtrain.tracking.console import Console
-from bigtrain.train.interrupt import Requests
 
-SPARING = ("checkpoint.every=100%", "checkpoint.minutes=0.2")
 OTHERS_SECONDS = 1.0  # between two looks at what another process is doing
 
 
@@ -41,6 +38,7 @@ class Asked:
         command: what was typed.
         base: the overrides that all trials share.
         keys: what is swept.
+        sparing: overrides that a member has by default, for being one of many.
         retry: try again what has failed.
         until: no trial starts after this moment of the monotonic clock; None without a limit.
     """
@@ -49,6 +47,7 @@ class Asked:
     command: str
     base: tuple[str, ...]
     keys: tuple[str, ...]
+    sparing: tuple[str, ...] = ()
     retry: bool = False
     until: float | None = None
 
@@ -74,11 +73,8 @@ class Conductor:
 
     def run(self, launcher: Any) -> Sweep:
         """Until the search has no more to propose, time is up, or a signal comes; returns the sweep as it is then."""
-        own = getattr(launcher, "around", None) is not None
-        if own:
+        if getattr(launcher, "around", None) is not None:
             launcher.around = self.around
-        else:
-            self.around.listener = Requests()  # a launcher of another package ends with this process
         live = Live(self.console, self.judge.objectives, getattr(self.search, "trials", None) or 0)
         watching = Watching(self.asked.folder, self.ledger, live)
         try:
@@ -118,13 +114,7 @@ class Conductor:
         swept = [f"{key}={value}" for key, value in trial.values.items()]
         rest = [f"stop_at={percent(trial.until)}"] if trial.until < 1.0 else []
         place = quoted("run_dir", str(self.asked.folder / trial.directory))
-        return (*self._sparing, *self.asked.base, *swept, place, *rest)
-
-    @property
-    def _sparing(self) -> tuple[str, ...]:
-        """Members are saved at their end and by the clock: most of a short run's time would go into its checkpoints."""
-        typed = [*map(key_of, self.asked.base), *self.asked.keys]
-        return () if any(key.startswith("checkpoint.") for key in typed) else SPARING
+        return (*self.asked.sparing, *self.asked.base, *swept, place, *rest)
 
     def answer(self) -> Sweep:
         """The sweep as the ledger knows it, with its results, report and pictures written."""
@@ -140,9 +130,9 @@ class Conductor:
     def _round(self, launcher: Any, watching: Watching) -> bool:
         """Runs what waits, or proposes more; False when the search is over."""
         watching.reconcile()
-        self._adopt()
         trials = self.ledger.claim(getattr(launcher, "AT_ONCE", None))
         if trials:
+            self._adopt()  # a round is proposed in one piece: who has claimed a parent sees all of its children
             self._launch(launcher, trials, watching)
             return True
         known = self.ledger.trials()
@@ -170,6 +160,7 @@ class Conductor:
         jobs: list[Sequence[str]] = [self.job(trial) for trial in trials]
         if getattr(launcher, "around", None) is None:
             jobs = [prepared(job, self.around.settings.config_dir) for job in jobs]
+            self.around.known.clear()  # they are composed where they run
         with watching.of(trials):
             found = launcher.launch(jobs, initial_job_idx=trials[0].number)
         outcomes = [_outcome(job, trial) for job, trial in zip(found, trials, strict=True)]

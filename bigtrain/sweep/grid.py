@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bigtrain.config.errors import ConfigError
-from bigtrain.sweep.space import MOST, Space, check_swept, combinations, size
+from bigtrain.sweep.space import MOST, Space, check_swept, combinations, identity, size
 from bigtrain.sweep.trial import Proposal, Trial
 
 
@@ -25,5 +25,6 @@ class Grid:
             raise ConfigError("sweep", f"a grid of {self.trials:,} runs", allowed=f"at most {MOST:,}", hint=hint)
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
-        """See `bigtrain.sweep.search.Search`; all in one round."""
-        return [Proposal(values) for values in combinations(self.space)][len(trials) :]
+        """See `bigtrain.sweep.search.Search`; all in one round; of values that were added later, too."""
+        known = {identity(trial.values) for trial in trials}
+        return [Proposal(values) for values in combinations(self.space) if identity(values) not in known]

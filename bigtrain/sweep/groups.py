@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bigtrain.config import numbers as config_numbers
 from bigtrain.config.check import Checked, Node
 from bigtrain.config.duration import Duration
-from bigtrain.config.errors import BigtrainError
 from bigtrain.config.schema import COMPONENTS, RunConfig
-from bigtrain.data.load import load_data
+from bigtrain.data.load import check_batch, load_data
+from bigtrain.data.placement import Resident
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset
 from bigtrain.sweep.member import Member
@@ -55,10 +55,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Refused:
-    """Members whose run can't be prepared, and why."""
+    """A member whose run can't be prepared, and why."""
 
-    members: tuple[Member, ...]
-    error: BigtrainError
+    member: Member
+    error: Exception
 
 
 class Programs:
@@ -67,36 +67,49 @@ class Programs:
     def __init__(self) -> None:
         self._made: dict[str, list[Prepared]] = {}
         self._data: dict[str, Dataset] = {}
+        self._arrays: dict[str, dict[str, Any]] = {}  # training sets on the devices: one of each is enough
 
     @property
     def number(self) -> int:
         """How many were compiled."""
         return sum(len(entries) for entries in self._made.values())
 
-    def groups(self, members: Sequence[Member]) -> Iterator[Group | Refused]:
-        """Members by the program that trains them, which is compiled when its group's turn comes."""
+    def groups(self, members: Sequence[Member], over: Callable[[], bool] = lambda: False) -> Iterator[Group | Refused]:
+        """Members by the program that trains them, compiled when its group's turn comes; none is once it is `over`."""
         alike: dict[str, list[Member]] = {}
         for member in members:
             alike.setdefault(_coarse(member.checked), []).append(member)
         for coarse, left in alike.items():
             while left:
+                if over():
+                    return
+                first, *left = left
                 try:
-                    shared = self._program(coarse, left[0])
-                except BigtrainError as error:
-                    yield Refused((left[0],), error)
-                    left = left[1:]
+                    shared = self._program(coarse, first)
+                    wanted = _fine(first, shared)
+                except Exception as error:  # of the compiler, or of code that isn't ours, too
+                    yield Refused(first, error)
                     continue
-                wanted = _fine(left[0], shared)
-                same = [member for member in left if member is left[0] or _fine(member, shared) == wanted]
+                same, others = [first], []
+                for member in left:
+                    try:
+                        (same if _fine(member, shared) == wanted else others).append(member)
+                    except Exception as error:
+                        yield Refused(member, error)
                 yield Group(shared, tuple(same))
-                left = [member for member in left if member not in same]
+                left = others
 
     def _program(self, coarse: str, member: Member) -> Prepared:
         """The program that trains a member: one of those that were compiled, or a new one."""
+        dataset = self._dataset(member)
         for shared in self._made.get(coarse, ()):
             if _fine(member, shared) == _fine_of(shared):
                 return shared
-        ready = prepare(member.checked, member.trusted, self._dataset(member))
+        ready = prepare(member.checked, member.trusted, dataset)
+        if isinstance(ready.placement, Resident):
+            key = _text([_node(member.checked.nodes["data"], ()), member.checked.run.mesh])
+            arrays = self._arrays.setdefault(key, ready.placement.arrays)
+            ready = dataclasses.replace(ready, placement=dataclasses.replace(ready.placement, arrays=arrays))
         self._made.setdefault(coarse, []).append(ready)
         return ready
 
@@ -104,6 +117,7 @@ class Programs:
         key = _text(_node(member.checked.nodes["data"], ()))
         if key not in self._data:
             self._data[key] = load_data(member.checked, member.trusted)
+        check_batch(member.checked, self._data[key])
         return self._data[key]
 
 

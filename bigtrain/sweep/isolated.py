@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from bigtrain.sweep.around import Around
-from bigtrain.sweep.job import Outcome, run_dir_of, typed
+from bigtrain.sweep.job import Outcome, failure, run_dir_of, typed
 from bigtrain.sweep.member import written
 
 LOG = "log.txt"
@@ -50,12 +51,20 @@ class Isolated:
 
     def run(self, jobs: Sequence[tuple[str, ...]], around: Around) -> Iterator[tuple[str, Outcome]]:
         """Each job's run directory with its outcome, as they end."""
-        waiting, running = list(jobs), []
+        waiting: list[tuple[str, ...]] = list(jobs)
+        running: list[Running] = []
         free = list(range(self.places))
-        told = False
+        told = broken = False
         while waiting or running:
-            while waiting and free and not around.over():
-                running.append(self._started(waiting.pop(0), free.pop(0), around))
+            while waiting and free and not around.over() and not broken:
+                try:
+                    running.append(self._started(waiting[0], free[0], around))
+                except OSError as error:
+                    broken = True
+                    found = failure(error, typed(waiting[0], "stop_at"))
+                    yield run_dir_of(waiting.pop(0)).as_posix(), dataclasses.replace(found, state="waiting")
+                else:
+                    del waiting[0], free[0]
             number = around.listener()
             if number is not None and not told:
                 told = True
@@ -65,8 +74,10 @@ class Isolated:
                 running.remove(item)
                 free.append(item.place)
                 item.log.close()
-                yield run_dir_of(item.job).as_posix(), _outcome(item)
-            if not running and around.over():
+                outcome = _outcome(item)
+                broken = broken or outcome.machine
+                yield run_dir_of(item.job).as_posix(), outcome
+            if not running and (around.over() or broken):
                 for job in waiting:
                     yield run_dir_of(job).as_posix(), Outcome("waiting", stop_at=typed(job, "stop_at"))
                 return
@@ -77,7 +88,7 @@ class Isolated:
         folder = run_dir_of(job)
         folder.parent.mkdir(parents=True, exist_ok=True)
         log = open(folder.with_name(f"{folder.name}.{LOG}"), "ab")  # noqa: SIM115  closed when the process has ended
-        command = [sys.executable, "-m", "bigtrain.sweep.job_process", settings.to_json(), *job]
+        command = [sys.executable, "-m", "bigtrain.sweep.job_process", str(os.getpid()), settings.to_json(), *job]
         environment = {**os.environ, **self._devices(place)}
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
@@ -99,6 +110,9 @@ def _outcome(item: Running) -> Outcome:
         return found
     if code in (130, 143, os.EX_TEMPFAIL):
         return Outcome("waiting", stop_at=stop_at)
+    if code == os.EX_IOERR:
+        problem = f"the disk or the system failed its process; see {Path(item.log.name).name}"
+        return Outcome("waiting", stop_at=stop_at, error=problem, machine=True)
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     log = Path(item.log.name)
     return written(Outcome("failed", stop_at=stop_at, error=f"its process {ended}; see {log.name}"), folder)

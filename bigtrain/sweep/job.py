@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bigtrain.config.compose import parse
 from bigtrain.config.errors import BigtrainError
 from bigtrain.config.overrides import key_of
 from bigtrain.run.history import read_lines
 from bigtrain.sweep.trial import Objective
+from bigtrain.train.finite import Diverged
+from bigtrain.train.skips import TooManySkips
 
 OUTCOME = "trial.json"
 MOST_BYTES = 1 << 16  # an outcome is a few hundred bytes
@@ -105,13 +108,16 @@ def run_dir_of(overrides: Sequence[str]) -> Path:
 
 
 def typed(overrides: Sequence[str], key: str) -> str | None:
-    """The text that was typed for a key, the last time; None where it wasn't."""
-    found = [text.split("=", 1)[1] for text in overrides if key_of(text) == key and "=" in text]
-    return found[-1].strip("'\"") if found and found[-1] != "null" else None
+    """What was typed for a key, the last time, without quotes; None where it wasn't."""
+    found = [text for text in overrides if key_of(text) == key and "=" in text]
+    given = parse(found[-1]) if found else None
+    return None if given is None or given.value is None else str(given.value)
 
 
 def failure(error: Exception, stop_at: str | None) -> Outcome:
     """The outcome of a job that an error has ended."""
+    if isinstance(error.__cause__, (Diverged, TooManySkips)):  # when that was noticed depends on the clock
+        return Outcome("failed", stop_at=stop_at, error="training diverged")
     text = str(error) if isinstance(error, BigtrainError) else f"{type(error).__name__}: {error}"
     line = (text.strip().splitlines() or [type(error).__name__])[0][:500]
     return Outcome("failed", stop_at=stop_at, error=line, machine=of_the_machine(error))

@@ -1,4 +1,4 @@
-"""One job in a process of its own: `python -m bigtrain.sweep.job_process SETTINGS OVERRIDES…`."""
+"""One job in a process of its own: `python -m bigtrain.sweep.job_process PARENT SETTINGS OVERRIDES…`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 def main(arguments: Sequence[str]) -> int:
     """Trains, and returns the exit code: 0 whatever became of the trial, which its run directory says."""
-    settings, *overrides = arguments
-    _end_with_parent()
+    parent, settings, *overrides = arguments
+    _end_with_parent(int(parent))
     with interrupt.requests() as listener:
         outcome = run(overrides, Settings.from_json(settings), listener)
     if outcome.state == "waiting" and not outcome.machine:
         return code_of(listener.received) if listener.received is not None else os.EX_TEMPFAIL
     if outcome.error is not None:
         print(f"error: {outcome.error}", file=sys.stderr)
-    return 1 if outcome.machine else 0
+    return os.EX_IOERR if outcome.machine else 0
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """On Linux: saves and ends when the sweep's process is gone, so that the sweep can be started again at once."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it is gone already
+            raise SystemExit(os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

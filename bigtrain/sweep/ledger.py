@@ -15,11 +15,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.untrusted import parsed_json
-from bigtrain.sweep.trial import Proposal, Trial
+from bigtrain.sweep.trial import Proposal, State, Trial
 
 VERSION = 1
 WAIT_SECONDS = 60.0  # for another process that writes
@@ -164,15 +164,18 @@ class Ledger:
     def _release_dead(self, db: sqlite3.Connection) -> None:
         for (owner,) in list(db.execute("SELECT DISTINCT owner FROM trials WHERE state='running'")):
             if owner != self.owner and not self.lives(owner):
-                db.execute("UPDATE trials SET state='waiting', owner=NULL WHERE state='running' AND owner=?", (owner,))
+                again = "UPDATE trials SET state='waiting', owner=NULL WHERE state='running' AND owner IS ?"
+                db.execute(again, (owner,))
 
-    def lives(self, owner: str) -> bool:
+    def lives(self, owner: str | None) -> bool:
         """Whether the process with this name still works on the sweep."""
+        if not owner or not Path(owner).name:
+            return False
         path = self.folder / "owners" / Path(owner).name
         try:
             with open(path, "r+", encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return False
         except OSError:
             return True
@@ -203,7 +206,15 @@ def _failed(path: Path, error: sqlite3.Error) -> RunError | InputError:
 
 
 def _trial(row: Sequence[Any]) -> Trial:
+    """A row of the ledger, which may be a stranger's."""
     number, swept, state, until, parent, scores, steps, seconds, error = row
-    measured = {float(at): tuple(values) for at, values in json.loads(scores).items()}
-    values = {str(key): str(value) for key, value in json.loads(swept).items()}
-    return Trial(number, values, directory_of(number), state, until, parent, measured, steps, seconds, error)
+    try:
+        if state not in get_args(State):
+            raise ValueError(f"the state {state!r}")
+        measured = {float(at): tuple(map(float, values)) for at, values in json.loads(scores).items()}
+        values = {str(key): str(value) for key, value in json.loads(swept).items()}
+        origin, told = None if parent is None else int(parent), None if error is None else str(error)
+        numbers = (origin, measured, int(steps), float(seconds), told)
+        return Trial(int(number), values, directory_of(int(number)), state, float(until), *numbers)
+    except (ValueError, TypeError, AttributeError, RecursionError) as problem:
+        raise InputError(f"ledger.sqlite: trial {number!r} is damaged: {problem}") from problem

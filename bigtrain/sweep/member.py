@@ -106,10 +106,10 @@ def run(overrides: Sequence[str], settings: Settings, listener: Requests | None 
         (member,) = members([overrides], settings)
         before = finished(member, settings.judge)
         if before is not None:
-            return before
+            return written(before, member.path)
         ready = prepare(member.checked, member.trusted, load_data(member.checked, member.trusted))
-    except BigtrainError as error:
-        return written(failure(error, typed(overrides, "stop_at")), run_dir_of(overrides))
+    except Exception as error:
+        return failed(error, run_dir_of(overrides), typed(overrides, "stop_at"))
     return train(member, ready, settings.judge, listener)
 
 
@@ -150,10 +150,16 @@ def train(member: Member, ready: Prepared, judge: Judge, listener: Requests | No
     except Interrupted as stopped:
         return Outcome("waiting", stop_at=member.stop_at, steps=stopped.step)
     except Exception as error:
-        outcome = failure(error, member.stop_at)
-        if not isinstance(error, BigtrainError) and not outcome.machine:
-            _keep(traceback.format_exc(), member.path)
+        return failed(error, member.path, member.stop_at)
     return written(outcome, member.path)
+
+
+def failed(error: Exception, directory: Path, stop_at: str | None) -> Outcome:
+    """The outcome of a member that an error has ended; of an error that is none of its own, the traceback is kept."""
+    outcome = failure(error, stop_at)
+    if not isinstance(error, BigtrainError) and not outcome.machine:
+        _keep("".join(traceback.format_exception(error)), directory)
+    return written(outcome, directory)
 
 
 def directory_of(member: Member) -> RunDirectory:
@@ -181,6 +187,7 @@ def written(outcome: Outcome, directory: Path) -> Outcome:
 def _keep(text: str, directory: Path) -> None:
     """Where a failure isn't one of the run's own, its traceback helps whoever mends it."""
     with suppress(OSError):  # the trial's error says it in a line
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         (directory / "error.txt").write_text(text, encoding="utf-8")
 
 

@@ -7,11 +7,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import BigtrainError
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.groups import Group, Programs, Refused
-from bigtrain.sweep.job import Outcome, failure
-from bigtrain.sweep.member import Member, Request, finished, train, written
+from bigtrain.sweep.job import Outcome
+from bigtrain.sweep.member import Member, Request, failed, finished, train, written
 from bigtrain.sweep.slots import Slots
 from bigtrain.sweep.strategy import Kind, Strategy, choose
 
@@ -32,27 +32,38 @@ class Population:
     strategy: Kind | Literal["auto"] = "auto"
     at_once: int | None = None
     programs: Programs = field(default_factory=Programs)
-    _chosen: dict[int, Strategy] = field(default_factory=dict)
+    _chosen: dict[tuple[int, bool], Strategy] = field(default_factory=dict)
 
     def run(self, members: Sequence[Member]) -> Iterator[Ended]:
         """Each member with its outcome, as they end; one that never began waits."""
+        left = list(members)
+        for member, outcome in self._ended(members):
+            left.remove(member)
+            yield member, outcome
+        for member in left:
+            yield member, Outcome("waiting", stop_at=member.stop_at)
+
+    def _ended(self, members: Sequence[Member]) -> Iterator[Ended]:
         todo = []
         for member in members:
-            before = finished(member, self.around.settings.judge)
-            if before is not None:
-                yield member, written(before, member.path)
-            else:
+            try:
+                before = finished(member, self.around.settings.judge)
+            except Exception as error:  # what is in its directory can't be read
+                yield member, failed(error, member.path, member.stop_at)
+                continue
+            if before is None:
                 todo.append(member)
-        for group in self.programs.groups(todo):
+            else:
+                yield member, written(before, member.path)
+        for group in self.programs.groups(todo, self.around.over):
             if isinstance(group, Refused):
-                for member in group.members:
-                    yield member, written(failure(group.error, member.stop_at), member.path)
+                yield group.member, failed(group.error, group.member.path, group.member.stop_at)
                 continue
             try:
                 strategy = self._strategy(group)
-            except ConfigError as error:
+            except BigtrainError as error:
                 for member in group.members:
-                    yield member, written(failure(error, member.stop_at), member.path)
+                    yield member, failed(error, member.path, member.stop_at)
             else:
                 yield from self._group(group, strategy)
 
@@ -67,7 +78,7 @@ class Population:
             try:
                 ready = group.ready(member)
             except Exception as error:
-                return written(failure(error, member.stop_at), member.path)
+                return failed(error, member.path, member.stop_at)
             judge, listener = around.settings.judge, Request(around.listener)
             if slots is None:
                 return train(member, ready, judge, listener)
@@ -77,8 +88,8 @@ class Population:
         yield from concurrently(one, group.members, strategy.at_once)
 
     def _strategy(self, group: Group) -> Strategy:
-        """How the group runs; decided once for a program."""
-        key = id(group.shared.program)
+        """How the group runs; decided once for a program, and anew where a member was alone before."""
+        key = (id(group.shared.program), len(group.members) == 1)
         if key not in self._chosen:
             chosen = choose(group.shared, len(group.members), self.strategy, self.at_once)
             self._chosen[key] = chosen

@@ -30,8 +30,9 @@ class Random:
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; all in one round."""
-        drawn = itertools.islice(configurations(self.space, self.seed), len(trials), self.trials)
-        return [Proposal(values) for values in drawn]
+        known = {identity(trial.values) for trial in trials}  # of other values, too, where the lists were other ones
+        drawn = (values for values in configurations(self.space, self.seed) if identity(values) not in known)
+        return [Proposal(values) for values in itertools.islice(drawn, max(0, self.trials - len(trials)))]
 
 
 def configurations(space: Space, seed: int) -> Iterator[dict[str, str]]:

@@ -72,7 +72,7 @@ def write_csv(sweep: Sweep) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: a reader sees the one before or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes may work on a sweep
     with open(partial, "wb") as file:
         file.write(content)
         file.flush()

@@ -191,9 +191,11 @@ class Slots:
             self._states, log = self._advance(self._states, feed, np.int32(number), self._given())
             found = jax.device_get(log)  # blocks on the device
         except Exception as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             for request in self._requests.values():
-                request.error = RunError(f"the program of {self.number} members failed: {str(error).splitlines()[0]}")
+                request.error = RunError(f"the program of {self.number} members failed: {first}")
             self._requests.clear()
+            self._states = None  # its memory was given away; who comes next makes it anew
         else:
             for index, request in list(self._requests.items()):
                 request.parts.append(jax.tree.map(lambda leaf, at=index: leaf[at, :number], found))

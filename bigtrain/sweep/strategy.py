@@ -11,7 +11,7 @@ from typing import Literal
 
 import jax
 
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, RunError
 from bigtrain.data.placement import Dispatch, Resident
 from bigtrain.plan.check import here, memory_of
 from bigtrain.sweep.slots import MOST_STEPS, Slots
@@ -78,7 +78,11 @@ def choose(ready: Prepared, members: int, kind: Kind | Literal["auto"], at_once:
         return Strategy("vmap", most, f"a small model leaves a {platform} idle; {why}")
     if platform != "cpu" or mesh.size > 1:
         return Strategy("sequential", 1, "each member takes all devices")
-    return _measured(ready, min(most, cores), members, most if resident else 1)
+    try:
+        return _measured(ready, min(most, cores), members, most if resident else 1)
+    except (RuntimeError, MemoryError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return Strategy("sequential", 1, f"more at once could not be measured: {first}")
 
 
 def _measured(ready: Prepared, threads: int, members: int, slots: int) -> Strategy:
@@ -132,6 +136,8 @@ def fitting(ready: Prepared) -> tuple[int, str]:
     found = memory_of(ready, here(ready.rules.mesh.devices.flat))
     if found is None:
         return MOST_AT_ONCE, f"{MOST_AT_ONCE} at once: the memory of the device is not known"
+    if ready.run.plan.checks and not found.fits:
+        raise RunError(f"does not fit: {found.missing / 1e9:.2f} GB are missing; to start all the same: plan.check=off")
     shared = sum(found.categories.get(name, 0) for name in SHARED)
     own = max(1, found.peak - shared)
     room = max(1, int((SHARE * found.capacity - shared) / own))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bigtrain.sweep.job import Outcome
@@ -42,7 +42,6 @@ class Watching:
         with self._lock:
             if outcome.state == "waiting" or (trial.number, trial.until) in self._recorded:
                 return
-            self._recorded.add((trial.number, trial.until))
             scores = dict(trial.scores)
             if outcome.scores is not None:
                 scores[trial.until] = outcome.scores
@@ -51,6 +50,7 @@ class Watching:
                 seconds=trial.seconds + outcome.seconds,
             )  # fmt: skip
             self.ledger.record(ended)
+            self._recorded.add((trial.number, trial.until))
 
     def reconcile(self) -> None:
         """Writes down what ended while nobody was there to write it."""
@@ -69,9 +69,10 @@ class Watching:
 
         def watch() -> None:
             while not ended.wait(LOOK_SECONDS):
-                for trial in trials:
-                    self._look_at(trial)
-                self.look()
+                with suppress(Exception):  # what can't be written now is written when the launch has ended
+                    for trial in trials:
+                        self._look_at(trial)
+                    self.look()
 
         thread = threading.Thread(target=watch, name="sweep-watching", daemon=True)
         thread.start()

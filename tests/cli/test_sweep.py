@@ -72,6 +72,15 @@ def test_more_values_run_the_new_ones_alone(tmp_path: Path) -> None:
     assert [row["seed"] for row in rows(folder)] == ["1", "2", "3"]
 
 
+def test_values_of_any_key_may_be_added(tmp_path: Path) -> None:
+    folder = tmp_path / "bob's, 1=2"
+    assert bigtrain(*sweep(folder, "seed=1,2", "ema=0.5,0.9")).code == 0
+    assert bigtrain(*sweep(folder, "seed=1,2", "ema=0.5,0.9,0.99", "--json")).code == 0
+    pairs = [(row["seed"], row["ema"]) for row in rows(folder)]
+    assert sorted(pairs) == sorted((seed, decay) for seed in "12" for decay in ("0.5", "0.9", "0.99"))
+    assert len(list(folder.glob("trials/*/result.json"))) == 6
+
+
 def test_an_outcome_that_was_not_told_is_not_trained_again(grid: Path) -> None:
     """As after a kill between the end of a run and the ledger's line."""
     import sqlite3
@@ -136,7 +145,7 @@ def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     found = bigtrain(*sweep(folder, "optimizer=sgd", "optimizer.learning_rate=1e38,1e-2"))
     assert found.code == 0, found.err
-    assert "failed      trial 0: training diverged: the " in found.out
+    assert "failed      trial 0: training diverged" in found.out
     assert [row["state"] for row in rows(folder)] == ["failed", "done"]
     nothing = bigtrain(*sweep(tmp_path / "all", "optimizer=sgd", "optimizer.learning_rate=1e38,2e38"))
     assert nothing.code == 1
@@ -213,6 +222,12 @@ MISTAKES = {
     "a run directory": (["seed=1,2", "run_dir=x"], "run_dir: each run of a sweep has its own"),
     "a time that is none": (["seed=1,2", "sweep.timeout=soon"], "sweep.timeout: 'soon' is not allowed"),
     "an objective that the runs do not have": (["seed=1,2", "sweep.objectives=[speed]"], "sweep.objectives: "),
+    "an interval that is not allowed to its end": (
+        ["sweep=random", "model.dropout=interval(0,1.2)"],
+        "model.dropout: ",
+    ),
+    "a pattern that freezes nothing": (["seed=1,2", "freeze=[nothing]"], "freeze: 'nothing' matches no parameter"),
+    "the best score without a log": (["seed=1,2", "sweep.score=best", "logger=csv"], "sweep.score: 'best' is read"),
     "Hydra's own sweeper": (["seed=1,2", "hydra/sweeper=basic"], "hydra/sweeper: is set by bigtrain"),
 }
 

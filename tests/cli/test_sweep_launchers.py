@@ -73,6 +73,29 @@ def test_a_crash_is_one_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert Outcome.read(tmp_path / "trials" / "0") == outcome
 
 
+def test_a_finished_run_is_not_a_failure(tmp_path: Path, trained: Path) -> None:
+    """As after a kill between the end of a run and its outcome."""
+    import shutil
+
+    from bigtrain.sweep.member import run
+
+    shutil.copytree(trained, tmp_path / "0")
+    job = ["steps=3", "batch_size=16", "logger=jsonl", "model.widths=[8]", f"run_dir={tmp_path / '0'}"]
+    outcome = run(job, Settings(Judge((Objective("loss", "min"),))))
+    assert outcome.state == "done"
+    assert Outcome.read(tmp_path / "0") == outcome
+
+
+@pytest.mark.parametrize("code", ["os.EX_IOERR"])
+def test_a_full_disk_is_not_a_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """The others are not started: they would meet it, too."""
+    around = settings(tmp_path, f"sys.exit({code})", monkeypatch)
+    jobs = [(f"run_dir={tmp_path / 'trials' / str(at)}",) for at in range(3)]
+    found = [outcome for _, outcome in Isolated(1).run(jobs, around)]
+    assert [(outcome.state, outcome.machine) for outcome in found] == [("waiting", True), *[("waiting", False)] * 2]
+    assert len(list((tmp_path / "trials").iterdir())) == 1
+
+
 def test_what_is_told_to_end_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a member that saves on a signal does: it exits with 128 + the signal's number."""
     around = settings(tmp_path, "sys.exit(143)", monkeypatch)

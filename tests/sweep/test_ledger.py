@@ -144,3 +144,41 @@ def test_what_failed_is_tried_again_when_asked(ledger: Ledger, again: Open) -> N
     ledger.close()
     assert again(ledger.folder).trials()[0].state == "failed"
     assert again(ledger.folder, retry=True).trials()[0].state == "waiting"
+
+
+def test_an_outcome_that_could_not_be_written_is_written_later(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full for a moment, while the trials are looked at."""
+    from bigtrain.config.errors import RunError
+    from bigtrain.sweep.job import Outcome
+    from bigtrain.sweep.live import Live
+    from bigtrain.sweep.watching import Watching
+    from bigtrain.tracking.console import Console
+
+    ledger.propose(seeds(1))
+    (trial,) = ledger.claim()
+    watching, record = Watching(ledger.folder, ledger, Live(Console(quiet=True), (), 1)), ledger.record
+
+    def full(trial: object) -> None:
+        raise RunError("the disk is full")
+
+    monkeypatch.setattr(ledger, "record", full)
+    with pytest.raises(RunError):
+        watching.record(trial, Outcome("done", (1.0,)))
+    monkeypatch.setattr(ledger, "record", record)
+    watching.record(trial, Outcome("done", (1.0,)))
+    assert ledger.trials()[0].state == "done"
+
+
+@pytest.mark.parametrize("column", ["state='sleeping'", "scores='[]'", "until='soon'", "swept='7'", "steps='x'"])
+def test_a_damaged_row_is_told(ledger: Ledger, column: str) -> None:
+    ledger.propose(seeds(1))
+    ledger._db.execute(f"UPDATE trials SET {column}")
+    with pytest.raises(InputError, match="trial 0 is damaged"):
+        ledger.trials()
+
+
+@pytest.mark.parametrize("owner", ["NULL", "''", "'..'", "'/'"])
+def test_an_owner_that_is_none_is_gone(ledger: Ledger, owner: str) -> None:
+    ledger.propose(seeds(1))
+    ledger._db.execute(f"UPDATE trials SET state='running', owner={owner}")
+    assert len(ledger.claim()) == 1

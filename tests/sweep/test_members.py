@@ -69,8 +69,7 @@ def test_a_member_that_diverges_fails_alone_and_frees_its_place(tmp_path: Path, 
     jobs = ("seed=1", "optimizer.learning_rate=1e38 seed=1", "seed=2", "seed=3")
     found = population(tmp_path, kind, *jobs, base=SHORT, at_once=2)
     assert [found[at].state for at in range(4)] == ["done", "failed", "done", "done"]
-    assert "not finite" in (found[1].error or "")
-    assert found[1].steps == 0
+    assert (found[1].error, found[1].steps) == ("training diverged", 0)
     assert not list((tmp_path / "1" / "checkpoints").glob("[0-9]*"))
     lone = run_fit(tmp_path / "alone", *SHORT, "seed=3")
     assert found[3].scores == pytest.approx((lone["validation"]["loss"],), rel=1e-5)
@@ -133,3 +132,41 @@ def test_a_run_directory_that_another_has_waits(tmp_path: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert population(tmp_path, "sequential", "seed=1", base=SHORT)[0].state == "waiting"
     assert population(tmp_path, "sequential", "seed=1", base=SHORT)[0].state == "done"
+
+
+def test_what_cannot_be_compiled_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the error is none of ours: of the compiler, or of a user's model."""
+    from bigtrain.sweep import groups
+
+    real = groups.prepare
+
+    def prepare(checked: Any, *given: Any) -> Any:
+        if checked.run.batch_size == 8:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return real(checked, *given)
+
+    monkeypatch.setattr(groups, "prepare", prepare)
+    base = ("model.widths=[4]", "steps=10", "logger=jsonl")
+    found = population(tmp_path, "sequential", "batch_size=8", "batch_size=16", "batch_size=5000", base=base)
+    assert [found[at].state for at in range(3)] == ["failed", "done", "failed"]
+    assert found[0].error == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
+    assert found[2].error == "batch_size: 5000 is larger than the training set of 1259 examples"
+    assert "prepare" in (tmp_path / "0" / "error.txt").read_text()
+
+
+def test_a_common_program_that_fails_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The members under way fail; those that come later don't."""
+    from bigtrain.sweep.slots import Slots
+
+    compiled, made = Slots._compile, []
+
+    def compile_(self: Slots, like: Any) -> None:
+        compiled(self, like)
+        made.append(self)
+        if len(made) == 1:
+            monkeypatch.setattr(self, "_advance", lambda *given: (_ for _ in ()).throw(RuntimeError("")))
+
+    monkeypatch.setattr(Slots, "_compile", compile_)
+    found = population(tmp_path, "vmap", "seed=1", "seed=2", "seed=3", base=SHORT, at_once=2)
+    assert [found[at].state for at in range(3)] == ["failed", "failed", "done"]
+    assert found[0].error == "the program of 2 members failed: RuntimeError"
