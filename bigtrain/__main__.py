@@ -1,7 +1,6 @@
-"""`python -m bigtrain`: the same as the `bigtrain` command."""
+"""`python -m bigtrain` is the `bigtrain` command."""
 
-import sys
+from bigtrain.cli import entry
 
-from bigtrain.cli import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    entry()

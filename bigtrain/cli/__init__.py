@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from bigtrain.config.errors import BigtrainError
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE)
 """Failures of the operating system that no program can prevent."""
+
+
+def entry() -> NoReturn:
+    """The command itself: `main`, and the end of the process."""
+    from bigtrain.run.ending import end_process
+
+    try:
+        code = main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    end_process(code)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from bigtrain.config.errors import code_of
+from bigtrain.run.ending import end_process
 from bigtrain.sweep.member import Settings, run
 from bigtrain.train import interrupt
 
@@ -37,4 +38,4 @@ def _end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -15,7 +15,10 @@ from attack import Attack, Place
 from bigtrain.sweep.ledger import Ledger
 
 SWEEP = ("fit", "-m", "seed=1,2", "steps=2", "model.widths=[8]", "sweep_dir=came")
-FACTS = {"base": ["model.widths=[8]", "steps=2"], "keys": ["seed"], "objectives": ["loss"]}
+FACTS = {
+    "base": ["model.widths=[8]", "steps=2"], "keys": ["seed"], "intervals": {}, "objectives": ["loss:min"],
+    "score": "last", "search": ["bigtrain.sweep.grid.Grid", {}],
+}  # fmt: skip
 
 
 def _ledger(*trials: dict[str, Any], **changes: Any) -> Callable[[Place], Sequence[str]]:

@@ -21,13 +21,18 @@ import os
 class Keyed:
     """Logs nowhere."""
 
-    def __init__(self, *, key: str, fails: str = ""):
+    def __init__(self, *, key: str, fails: str = "", at_once: bool = False):
         assert key == os.environ["MY_SECRET"]
         self.key, self.fails = key, fails
+        if at_once:
+            self.fail()
+
+    def fail(self):
+        raise {"ValueError": ValueError, "OSError": OSError, "KeyError": KeyError}[self.fails](f"bad {self.key}")
 
     def log(self, step, scalars):
         if self.fails:
-            raise {"ValueError": ValueError, "OSError": OSError, "KeyError": KeyError}[self.fails](f"bad {self.key}")
+            self.fail()
 
     def close(self):
         open("used", "w").close()
@@ -92,13 +97,21 @@ def test_a_complete_run() -> None:
 def test_a_run_that_fails(error: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if error == "KeyError":
         monkeypatch.setenv("BIGTRAIN_DEBUG", "1")  # prints the traceback
-    done = fit(*SMALL, f"loggers.keyed.fails={error}")
+    done = fit(*SMALL, f"loggers.keyed.fails={error}", "loggers.keyed.at_once=true")
     assert done.code != 0
     assert not hits(done)
     told = re.search(r"details are in (\S+)", done.err)
     if told is not None:
         assert "bad" in Path(told[1]).read_text()  # the message is there, without the value
         assert Path(told[1]).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_logger_that_fails_on_the_way() -> None:
+    """Training goes on, and what is told of it has no value."""
+    done = fit(*SMALL, "loggers.keyed.fails=ValueError")
+    assert done.code == 0, done.err
+    assert "lines were not written (ValueError: bad ${oc.env:MY_SECRET}" in done.err
+    assert not hits(done)
 
 
 def test_the_composed_config() -> None:
