@@ -27,8 +27,14 @@ def _compile_quickly() -> Iterator[None]:
 
 
 GROUPS = groups.groups(groups.search_dirs())
+LARGE = ("cnn/resnet34", "cnn/resnet50", "cnn/vgg13", "cnn/vgg19")
+"""Presets that take long to compile and differ from others in the number of their layers alone: pytest -m long."""
+
 MEMBERS = [
-    (group, name) for group, choices in GROUPS.items() for name in choices if group not in ("experiment", "sweep")
+    pytest.param(group, name, marks=[pytest.mark.long] if name in LARGE else [])
+    for group, choices in GROUPS.items()
+    for name in choices
+    if group not in ("experiment", "sweep")
 ]
 CLASSES = {  # a choice of each model's class: the smallest, by its name
     yaml.safe_load(path.read_text())["_target_"].rsplit(".", 1)[-1]: name

@@ -46,7 +46,14 @@ def test_the_transformer_on_each_mesh(name: str, single: Path, tmp_path: Path) -
     assert unexpected(name, {(entry.kind, entry.axis) for entry in found}) == set()
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "gpt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in ("translator", "seq2seq") else [])
+        for name in FAMILIES
+        if name != "gpt"
+    ],
+)
 def test_each_family_on_a_mesh_of_three_axes(name: str, tmp_path: Path) -> None:
     run_fit(tmp_path / "one", *FAMILIES[name], *SHORT)
     result = run_fit(tmp_path / "cube", *FAMILIES[name], *SHORT, *CUBE)

@@ -50,6 +50,7 @@ def test_the_sentence() -> None:
     )
 
 
+@pytest.mark.long
 def test_the_search_ranks_what_fits() -> None:
     ranked = search(planner(*SMALL, devices=4, capacity=10**12), keys_of("mesh,batch_size,remat"))
     speeds = [plan.examples_per_second for _, plan in ranked.plans]
