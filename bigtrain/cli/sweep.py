@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bigtrain.cli.fit import check_loggers, flags, understood
 from bigtrain.config.check import Checked
 from bigtrain.config.compose import to_yaml
+from bigtrain.config.duration import Duration
 from bigtrain.config.errors import ConfigError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.config.schema import CheckpointConfig
@@ -230,7 +231,8 @@ def _sparing(checked: Checked) -> tuple[str, ...]:
     Most of a short run's time would go into its checkpoints.
     """
     asked, usual = checked.run.checkpoint, CheckpointConfig()
-    same = all(getattr(asked, name) == getattr(usual, name) for name in ("every", "minutes", "keep", "keep_every"))
+    same = all(getattr(asked, name) == getattr(usual, name) for name in ("minutes", "keep", "keep_every"))
+    same = same and Duration.parse(asked.every) == Duration.parse(usual.every)
     return ("checkpoint.every=100%", "checkpoint.minutes=0.2") if same else ()
 
 

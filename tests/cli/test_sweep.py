@@ -94,6 +94,21 @@ def test_an_outcome_that_was_not_told_is_not_trained_again(grid: Path) -> None:
     assert (touched(grid), (grid / "results.csv").read_bytes()) == (before, results)
 
 
+def test_members_are_saved_sparingly_unless_told(grid: Path, tmp_path: Path) -> None:
+    """At their end, and by the clock; what is typed, or said by a recipe, counts."""
+    import yaml
+
+    def saving(folder: Path) -> dict[str, object]:
+        found: dict[str, object] = yaml.safe_load((folder / "trials" / "0000" / "config.yaml").read_text())[
+            "checkpoint"
+        ]
+        return found
+
+    assert (saving(grid)["every"], saving(grid)["minutes"]) == ("100%", 0.2)
+    assert bigtrain(*sweep(tmp_path / "told", "seed=1,2", "checkpoint.every=5")).code == 0
+    assert (saving(tmp_path / "told")["every"], saving(tmp_path / "told")["minutes"]) == (5, None)
+
+
 def test_a_search_is_chosen_by_name(tmp_path: Path) -> None:
     typed = ("sweep=random", "sweep.trials=3", "optimizer.learning_rate=tag(log,interval(1e-4,1e-1))")
     folder = tmp_path / "random"
