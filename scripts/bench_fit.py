@@ -31,7 +31,6 @@ from bigtrain.tracking.console import Console
 from bigtrain.train import hooks
 from bigtrain.train.check_finite import CheckFinite
 from bigtrain.train.fit import Beside, Start, assemble
-from bigtrain.train.interrupt import Requests
 from bigtrain.train.loop import train
 from bigtrain.train.pace import Pace
 from bigtrain.train.prepare import prepare
@@ -88,7 +87,7 @@ def bigtrain_side(data: Path, folder: Path, steps: int, *more: str, checked_for:
             console = Console(quiet=True)
             clock, watching = Clock(), [*loggers, console]
             check = CheckFinite(steps)
-            beside = Beside(checked, trusted, directory, console, clock, Requests(), check)
+            beside = Beside(checked, trusted, directory, console, clock, check)
             parts, _ = assemble(ready, start, numbers, checkpoints, watching, beside)
             left_out = (hooks.Evaluate, hooks.Save, SaveBest, *(() if checked_for else (CheckFinite,)))
             measured = [part for part in parts if not isinstance(part, left_out)]

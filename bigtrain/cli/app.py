@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -9,6 +10,7 @@ import typer
 
 import bigtrain
 from bigtrain.cli.data_verbs import data
+from bigtrain.cli.options import ConfigDir, Json, Trust
 from bigtrain.cli.runs_verbs import runs
 
 app = typer.Typer(
@@ -28,15 +30,6 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Config choices and values: model=vae optimizer.learning_rate=3e-4"),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-ConfigDir = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--config-dir", metavar="DIR", help="Your own config groups, in front of the built-in ones."),
-]
-Trust = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--trust", metavar="PACKAGE", help="A package of yours that configs may build from; can be repeated."),
-]
 Checkpoint = Annotated[str, typer.Option("--checkpoint", metavar="last|best|STEP", help="Which checkpoint to use.")]
 
 
@@ -77,7 +70,7 @@ def fit(
     if multirun or sweep.asked_for(overrides or []):
         sweep.run(overrides or [], **options)
     else:
-        single.run(overrides or [], **options, clock=context.obj)
+        single.run(overrides or [], **options, clock=context.obj, holding=context.with_resource(ExitStack()))
 
 
 @app.command()

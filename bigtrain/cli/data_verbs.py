@@ -7,21 +7,14 @@ from typing import Annotated, Optional
 
 import typer
 
+from bigtrain.cli.options import ConfigDir, Json, Trust
+
 data = typer.Typer(
     help="Look at a data set, or prepare one.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-ConfigDir = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--config-dir", metavar="DIR", help="Your own config groups, in front of the built-in ones."),
-]
-Trust = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--trust", metavar="PACKAGE", help="A package of yours that configs may build from; can be repeated."),
-]
 
 
 @data.callback()

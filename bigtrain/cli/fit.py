@@ -41,23 +41,9 @@ def run(
     config_dir: Path | None,
     trust: Sequence[str],
     clock: Clock,
-) -> None:
-    """Composes, checks, compiles, trains, and prints the result."""
-    with ExitStack() as holding:
-        _run(overrides, holding, cfg, dry_run, as_json, config_dir, trust, clock)
-
-
-def _run(
-    overrides: Sequence[str],
     holding: ExitStack,
-    cfg: bool,
-    dry_run: bool,
-    as_json: bool,
-    config_dir: Path | None,
-    trust: Sequence[str],
-    clock: Clock,
 ) -> None:
-    """The same; the run directory is held until `holding` is closed."""
+    """Composes, checks, compiles, trains, and prints the result; `holding` holds the run directory while it is open."""
     composed, checked, trusted = understood(overrides, config_dir, trust)
     peers = distributed.current() if cfg else _joined(composed, checked)
     path = Path(peers.shared("run_dir", lambda: str(Path(checked.run.run_dir).expanduser())))

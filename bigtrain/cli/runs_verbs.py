@@ -8,6 +8,8 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperGroup
 
+from bigtrain.cli.options import Json
+
 
 class DirectoryOrVerb(TyperGroup):
     """`bigtrain runs DIR` is `bigtrain runs list DIR`."""
@@ -34,7 +36,6 @@ runs = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of runs, or of folders of runs: a sweep.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 @runs.command("list")

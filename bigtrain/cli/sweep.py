@@ -6,12 +6,13 @@ import json
 import shlex
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigtrain.cli import sweep_report
 from bigtrain.cli.fit import check_loggers, flags, understood
 from bigtrain.config.check import Checked
 from bigtrain.config.compose import to_yaml
@@ -23,13 +24,12 @@ from bigtrain.config.sweep_schema import SweepChoice, read
 from bigtrain.config.trust import Trust
 
 if TYPE_CHECKING:
+    from bigtrain.sweep.conduct import Asked, Conductor
     from bigtrain.sweep.results import Sweep
     from bigtrain.sweep.space import Space
     from bigtrain.sweep.trial import Objective
-    from bigtrain.tracking.console import Console
 
 LAUNCHING = ("hydra/launcher", "hydra.launcher")
-TOLD_FAILURES = 3
 
 
 def asked_for(overrides: Sequence[str]) -> bool:
@@ -71,15 +71,17 @@ def run(
     wish.conduct(checked, trusted, launching, dry_run=dry_run, as_json=as_json)
 
 
+@dataclass(frozen=True)
 class _Wish:
     """What was typed, understood."""
 
-    def __init__(
-        self, choice: SweepChoice, base: tuple[str, ...], space: Space, folder: Path, again: str,
-        config_dir: Path | None, trust: tuple[str, ...],
-    ) -> None:  # fmt: skip
-        self.choice, self.base, self.space, self.folder, self.again = choice, base, space, folder, again
-        self.config_dir, self.trust = config_dir, trust
+    choice: SweepChoice
+    base: tuple[str, ...]
+    space: Space
+    folder: Path
+    again: str
+    config_dir: Path | None
+    trust: tuple[str, ...]
 
     def conduct(
         self, checked: Checked, trusted: Trust, launching: Sequence[str], *, dry_run: bool, as_json: bool
@@ -88,48 +90,59 @@ class _Wish:
         from bigtrain.config import multirun
         from bigtrain.config.build import build
         from bigtrain.sweep.around import Around
-        from bigtrain.sweep.conduct import Asked, Conductor, opened
+        from bigtrain.sweep.conduct import Conductor, opened
         from bigtrain.sweep.job import Judge
-        from bigtrain.sweep.member import Job, Settings
+        from bigtrain.sweep.member import Settings
         from bigtrain.sweep.portion import plugins
         from bigtrain.tracking.console import Console
-        from bigtrain.train import interrupt
 
-        sweeper, launchers = plugins()
         common, console = self.choice.common, Console()
         sought = objectives(checked, common.objectives)
-        multirun.check_launcher(self.base, launching, launchers.NODES, self.config_dir)
+        multirun.check_launcher(self.base, launching, plugins()[1].NODES, self.config_dir)
         numbers = changeable(checked, trusted, sought)
         search = build(self.choice.search, trusted, space=self.space, objectives=sought, numbers=numbers)
-        config_dir = None if self.config_dir is None else str(self.config_dir)
-        settings = Settings(Judge(sought, common.score), config_dir, self.trust)
-        until = None if common.seconds is None else time.monotonic() + common.seconds
-        keys = tuple(item.key for item in self.space)
-        asked = Asked(self.folder, self.again, self.base, keys, _sparing(checked), common.retry, until)
-        around = Around(settings, console.say, until=until)
-        conductor = Conductor(asked, search, None, around, console)  # type: ignore[arg-type]  no ledger yet
-        first = conductor.check([item for item in search.propose(()) if item.trial is None])
+        settings = Settings(Judge(sought, common.score), self.config_dir and str(self.config_dir), self.trust)
+        asked = self._asked(checked)
+        around = Around(settings, console.say, until=asked.until)
+        first = asked.understood(search.propose(()), around)
         if dry_run:
-            _tell_plan(len(first), self, as_json=as_json)
+            sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
             return
-        conductor.ledger = opened(self.folder, self._facts(sought), common.retry)
-        nodes = ({"_target_": f"{sweeper.__name__}.BigtrainSweeper"}, launchers.NODES)
-        classes = (sweeper.BigtrainSweeper, launchers.PopulationLauncher, launchers.IsolatedLauncher)
-        console.say(f"sweep     {self.choice.name} over {', '.join(keys)} in {self.folder}")
-        try:
-            with interrupt.requests() as around.listener, sweeper.conducted_by(conductor):
-                found = multirun.run(
-                    self.base, launching, self.folder.absolute(), *nodes, classes, Job(settings), self.config_dir
-                )
-        finally:
-            conductor.ledger.close()
-        _tell(found, console, as_json=as_json)
+        ledger = opened(self.folder, self._facts(sought), common.retry)
+        console.say(f"sweep     {self.choice.name} over {', '.join(asked.keys)} in {self.folder}")
+        found = self._swept(Conductor(asked, search, ledger, around, console), launching)
+        sweep_report.result(found, as_json=as_json)
         if (number := around.listener.received) is not None:
             console.say("stopped; what was trained is kept. To go on:", style="bold")
             console.say(f"  {self.again}")
             raise SystemExit(code_of(number))
         if found.trials and all(trial.state == "failed" for trial in found.trials):
             raise SystemExit(1)
+
+    def _asked(self, checked: Checked) -> Asked:
+        from bigtrain.sweep.conduct import Asked
+
+        common, keys = self.choice.common, tuple(item.key for item in self.space)
+        until = None if common.seconds is None else time.monotonic() + common.seconds
+        return Asked(self.folder, self.again, self.base, keys, _sparing(checked), common.retry, until)
+
+    def _swept(self, conductor: Conductor, launching: Sequence[str]) -> Sweep:
+        """Hands the sweep to Hydra, and listens for signals meanwhile."""
+        from bigtrain.config import multirun
+        from bigtrain.sweep.member import Job
+        from bigtrain.sweep.portion import plugins
+        from bigtrain.train import interrupt
+
+        sweeper, launchers = plugins()
+        nodes = ({"_target_": f"{sweeper.__name__}.BigtrainSweeper"}, launchers.NODES)
+        classes = (sweeper.BigtrainSweeper, launchers.PopulationLauncher, launchers.IsolatedLauncher)
+        job, folder = Job(conductor.around.settings), self.folder.absolute()
+        try:
+            with interrupt.requests() as conductor.around.listener, sweeper.conducted_by(conductor):
+                found: Sweep = multirun.run(self.base, launching, folder, *nodes, classes, job, self.config_dir)
+        finally:
+            conductor.ledger.close()
+        return found
 
     def _facts(self, sought: Sequence[Objective]) -> dict[str, Any]:
         """What has to be the same when the sweep goes on: more values and more trials may come, and nothing else."""
@@ -245,45 +258,3 @@ def _folder(mine: Sequence[str], choices: dict[str, Any]) -> Path:
         return Path(typed[-1].strip("'\"")).expanduser()
     name = "-".join([datetime.now().strftime("%Y%m%d-%H%M%S"), str(choices.get("model")), str(choices.get("data"))])
     return Path("sweeps") / name.replace("/", "-")
-
-
-def _tell_plan(trials: int, wish: _Wish, *, as_json: bool) -> None:
-    """What `--dry-run` says."""
-    keys = [item.key for item in wish.space]
-    if as_json:
-        sys.stdout.write(json.dumps({"sweep": wish.choice.name, "keys": keys, "first_round": trials}) + "\n")
-        return
-    sys.stdout.write(f"dry run: {wish.choice.name} over {', '.join(keys)}: {trials} trials in the first round; ")
-    sys.stdout.write("each config is fine; nothing was trained and nothing was written\n")
-
-
-def _tell(found: Sweep, console: Console, *, as_json: bool) -> None:
-    """The best trial, and where everything is."""
-    from bigtrain.cli.report import scores
-    from bigtrain.sweep.trial import best
-
-    counts = Counter(trial.state for trial in found.trials)
-    winner = best(found.trials, found.objectives[0])
-    names = [item.name for item in found.objectives]
-    if as_json:
-        facts: dict[str, Any] = {"sweep_dir": str(found.directory), "trials": dict(counts), "best": None}
-        if winner is not None and winner.last is not None:
-            facts["best"] = {"trial": winner.number, "values": dict(winner.values)}
-            facts["best"] |= {"scores": dict(zip(names, winner.last, strict=True))}
-            facts["best"] |= {"run_dir": str(found.directory / winner.directory)}
-        sys.stdout.write(json.dumps(facts) + "\n")
-        return
-    lines = [("trials", ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "none")]
-    if winner is not None and winner.last is not None:
-        lines.append(("best", f"trial {winner.number}: {scores(dict(zip(names, winner.last, strict=True)))}"))
-        lines.append(("", "  ".join(f"{key}={value}" for key, value in winner.values.items())))
-    failed = [trial for trial in found.trials if trial.state == "failed"]
-    lines += [("failed", f"trial {trial.number}: {trial.error}") for trial in failed[:TOLD_FAILURES]]
-    if len(failed) > TOLD_FAILURES:
-        lines.append(("", f"and {len(failed) - TOLD_FAILURES} more: see results.csv"))
-    lines.append(("files", f"{found.directory}: report.html results.csv trials/"))
-    if winner is not None:
-        lines.append(("next", f"bigtrain evaluate {shlex.quote(str(found.directory / winner.directory))}"))
-        lines.append(("again", found.repeat(winner)))
-    for name, text in lines:
-        sys.stdout.write(f"{name:<10}  {text}\n")

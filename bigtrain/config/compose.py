@@ -177,8 +177,8 @@ def quoted(key: str, value: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     plain = parse(f"{key}={value}")
-    if plain is not None and not plain.several and plain.value == value:
-        return plain.text
+    if plain is not None and not plain.several and plain.value == value and not value.endswith("\\"):
+        return plain.text  # a backslash at its end would take the comma that may follow for text
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 

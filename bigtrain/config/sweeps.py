@@ -24,8 +24,17 @@ _FORMS = "a,b · choice(a,b) · range(1,5) · interval(0,1) · tag(log,interval(
 
 
 @dataclass(frozen=True)
-class Swept:
-    """A key with several values: a list of them as they would be typed, or an interval."""
+class Dimension:
+    """The values of one key: a list of choices, or an interval.
+
+    Args:
+        key: the dotted path of the key, or a config group.
+        choices: the values as they would be typed after `key=`; empty for an interval.
+        low: the smallest value of an interval.
+        high: its largest.
+        log: whether the logarithm is what varies evenly.
+        integer: whether an interval holds whole numbers only.
+    """
 
     key: str
     choices: tuple[str, ...] = ()
@@ -34,8 +43,26 @@ class Swept:
     log: bool = False
     integer: bool = False
 
+    @property
+    def continuous(self) -> bool:
+        """Whether this is an interval: a grid can't list it."""
+        return not self.choices
 
-def swept(text: str, config_dir: str | Path | None = None) -> Swept | None:
+    @property
+    def values(self) -> Sequence[object]:
+        """The choices, or the whole numbers of an interval."""
+        return self.choices or range(round(self.low), round(self.high) + 1)
+
+    def text(self, value: float) -> str:
+        """A number of the interval as it would be typed: read back, it is the very same number."""
+        return str(round(value)) if self.integer else repr(float(value))
+
+    def clipped(self, value: float) -> str:
+        """The number of the interval that is nearest to `value`, as it would be typed."""
+        return self.text(min(max(value, self.low), self.high))
+
+
+def swept(text: str, config_dir: str | Path | None = None) -> Dimension | None:
     """The values of a swept override; None for an override with one value.
 
     Raises:
@@ -64,14 +91,14 @@ def swept(text: str, config_dir: str | Path | None = None) -> Swept | None:
     if tags:
         raise ConfigError(key, f"{typed!r}: only an interval can be log", allowed="tag(log,interval(LOW,HIGH))")
     if isinstance(value, types.Glob):
-        return Swept(key, _globbed(key, typed, value.include, value.exclude, config_dir))
+        return Dimension(key, _globbed(key, typed, value.include, value.exclude, config_dir))
     found = list(islice(_elements(key, typed, value), MOST + 1))
     if getattr(value, "shuffle", False):
         random.Random(typed).shuffle(found)  # the same order each time: a sweep that goes on asks again
-    return Swept(key, _choices(key, typed, [_text(key, typed, item) for item in found]))
+    return Dimension(key, _choices(key, typed, [_text(key, typed, item) for item in found]))
 
 
-def _interval(key: str, typed: str, low: Any, high: Any, *, log: bool) -> Swept:
+def _interval(key: str, typed: str, low: Any, high: Any, *, log: bool) -> Dimension:
     integer = isinstance(low, int) and isinstance(high, int)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(key, f"{typed!r} has no end", allowed="interval(LOW,HIGH) with finite numbers")
@@ -81,7 +108,7 @@ def _interval(key: str, typed: str, low: Any, high: Any, *, log: bool) -> Swept:
     if log and low <= 0:
         hint = "a log interval starts above 0: tag(log,interval(1e-5,…))"
         raise ConfigError(key, f"{typed!r}: there is no logarithm of {low:g}", allowed="LOW above 0", hint=hint)
-    return Swept(key, low=float(low), high=float(high), log=log, integer=integer)
+    return Dimension(key, low=float(low), high=float(high), log=log, integer=integer)
 
 
 def _elements(key: str, typed: str, value: Any) -> Iterable[Any]:

@@ -51,6 +51,26 @@ class Asked:
     retry: bool = False
     until: float | None = None
 
+    def job(self, trial: Trial) -> tuple[str, ...]:
+        """What would be typed for a trial."""
+        swept = [f"{key}={value}" for key, value in trial.values.items()]
+        rest = [f"stop_at={percent(trial.until)}"] if trial.until < 1.0 else []
+        return (*self.sparing, *self.base, *swept, quoted("run_dir", str(self.folder / trial.directory)), *rest)
+
+    def understood(self, proposals: Sequence[Proposal], around: Around, first: int = 0) -> list[Member]:
+        """The new ones among proposals as members; raises `ConfigError` for the first whose config isn't allowed.
+
+        Args:
+            proposals: what a search proposed.
+            around: keeps them for when they are launched.
+            first: the number that the first new one will have.
+        """
+        numbered = enumerate([item for item in proposals if item.trial is None], first)
+        jobs = [self.job(Trial(at, item.values, directory_of(at), until=item.until)) for at, item in numbered]
+        found = members(jobs, around.settings)
+        around.known |= {member.overrides: member for member in found}
+        return found
+
 
 @dataclass
 class Conductor:
@@ -93,28 +113,8 @@ class Conductor:
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """The search's next round, each of its configs composed and checked."""
         proposals = self.search.propose(trials)
-        self.check([item for item in proposals if item.trial is None], len(trials))
+        self.asked.understood(proposals, self.around, len(trials))
         return proposals
-
-    def check(self, proposals: Sequence[Proposal], first: int = 0) -> list[Member]:
-        """New proposals as members; raises `ConfigError` for the first whose config isn't allowed.
-
-        Args:
-            proposals: what a search proposed.
-            first: the number that the first of them will have.
-        """
-        numbered = enumerate(proposals, first)
-        jobs = [self.job(Trial(at, item.values, directory_of(at), until=item.until)) for at, item in numbered]
-        found = members(jobs, self.around.settings)
-        self.around.known |= {member.overrides: member for member in found}
-        return found
-
-    def job(self, trial: Trial) -> tuple[str, ...]:
-        """What would be typed for a trial."""
-        swept = [f"{key}={value}" for key, value in trial.values.items()]
-        rest = [f"stop_at={percent(trial.until)}"] if trial.until < 1.0 else []
-        place = quoted("run_dir", str(self.asked.folder / trial.directory))
-        return (*self.asked.sparing, *self.asked.base, *swept, place, *rest)
 
     def answer(self) -> Sweep:
         """The sweep as the ledger knows it, with its results, report and pictures written."""
@@ -152,12 +152,12 @@ class Conductor:
         """The directories of trials that start from another's state; before any of their parents goes on."""
         for trial in self.ledger.trials():
             if trial.parent is not None and not (self.asked.folder / trial.directory).exists():
-                (member,) = members([self.job(trial)], self.around.settings)
+                (member,) = members([self.asked.job(trial)], self.around.settings)
                 adopt(member, self.asked.folder / directory_of(trial.parent))
 
     def _launch(self, launcher: Any, trials: Sequence[Trial], watching: Watching) -> None:
         """Runs claimed trials, and writes down what becomes of each."""
-        jobs: list[Sequence[str]] = [self.job(trial) for trial in trials]
+        jobs: list[Sequence[str]] = [self.asked.job(trial) for trial in trials]
         if getattr(launcher, "around", None) is None:
             jobs = [prepared(job, self.around.settings.config_dir) for job in jobs]
             self.around.known.clear()  # they are composed where they run

@@ -5,52 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.overrides import key_of
-from bigtrain.config.sweeps import swept
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """The values of one key: a list of choices, or an interval.
-
-    Args:
-        key: the dotted path of the key, or a config group.
-        choices: the values as they would be typed after `key=`; empty for an interval.
-        low: the smallest value of an interval.
-        high: its largest.
-        log: whether the logarithm is what varies evenly.
-        integer: whether an interval holds whole numbers only.
-    """
-
-    key: str
-    choices: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    integer: bool = False
-
-    @property
-    def continuous(self) -> bool:
-        """Whether this is an interval: a grid can't list it."""
-        return not self.choices
-
-    @property
-    def values(self) -> Sequence[object]:
-        """The choices, or the whole numbers of an interval."""
-        return self.choices or range(round(self.low), round(self.high) + 1)
-
-    def text(self, value: float) -> str:
-        """A number of the interval as it would be typed: read back, it is the very same number."""
-        return str(round(value)) if self.integer else repr(float(value))
-
-    def clipped(self, value: float) -> str:
-        """The number of the interval that is nearest to `value`, as it would be typed."""
-        return self.text(min(max(value, self.low), self.high))
-
+from bigtrain.config.sweeps import Dimension, swept
 
 Space = tuple[Dimension, ...]
 
@@ -74,8 +33,8 @@ def parse_space(texts: Sequence[str], config_dir: str | Path | None = None) -> t
         found = swept(text, config_dir)
         if found is None:
             fixed.append(text)
-            continue
-        space.append(Dimension(found.key, found.choices, found.low, found.high, found.log, found.integer))
+        else:
+            space.append(found)
     for index, dimension in enumerate(space):
         key = dimension.key
         if any(other.key == key for other in space[:index]):

@@ -62,9 +62,9 @@ class Beside:
     directory: RunDirectory
     console: Console
     clock: Clock
-    requested: interrupt.Requests
     check: CheckFinite
     alone: bool = True
+    requested: interrupt.Requests = field(default_factory=interrupt.Requests)  # until somebody listens, nobody asks
     made: Mapping[str, Any] = field(default_factory=dict)  # what the state comes from, kept with each checkpoint
 
 
@@ -96,21 +96,13 @@ def fit(
     Raises:
         InputError: when another trainer has the directory, or nothing in it can be gone on from.
     """
+    beside = Beside(checked, trusted, directory, console, clock, CheckFinite(ready.lengths.steps), alone)
     with held(directory.path):
-        return _fit(ready, checked, trusted, directory, console, clock, listener, alone, explains)
+        return _fit(ready, beside, listener, explains=explains)
 
 
-def _fit(
-    ready: Prepared,
-    checked: Checked,
-    trusted: Trust,
-    directory: RunDirectory,
-    console: Console,
-    clock: Clock,
-    listener: interrupt.Requests | None,
-    alone: bool,
-    explains: bool,
-) -> dict[str, Any]:
+def _fit(ready: Prepared, beside: Beside, listener: interrupt.Requests | None, *, explains: bool) -> dict[str, Any]:
+    directory, console, clock, check = beside.directory, beside.console, beside.clock, beside.check
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
     numbers = ready.program.numbers(ready.values)
@@ -119,7 +111,7 @@ def _fit(
     checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint, keep_every=every, beside=[lines])
     peers.remember(lambda: resumable(checkpoints))
     start = begin(ready, checkpoints, numbers, console.say)
-    begun, check = start.step, CheckFinite(ready.lengths.steps)
+    begun = start.step
     directory.write("environment.json", json.dumps(found, indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     made = provenance(ready, directory.config(), found, start.data)
@@ -132,7 +124,7 @@ def _fit(
     recovery = Recovery(ready, checkpoints, numbers, directory, restored, console.say, explains=explains)
     with watched(ready.run.watchdog, lambda: f"in {clock.now!r} after step {check.good:,}", directory.path):
         with nullcontext(listener) if listener is not None else interrupt.requests(begun) as requested:
-            beside = Beside(checked, trusted, directory, console, clock, requested, check, alone, made)
+            beside = dataclasses.replace(beside, requested=requested, made=made)
             for turn in itertools.count():
                 try:
                     state = attempt(ready, start, numbers, checkpoints, beside, paced(ready, turn))

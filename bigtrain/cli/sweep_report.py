@@ -1,0 +1,56 @@
+"""What a sweep prints: its plan, and its best trial at the end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bigtrain.sweep.results import Sweep
+
+TOLD_FAILURES = 3
+
+
+def plan(name: str, keys: Sequence[str], trials: int, *, as_json: bool) -> None:
+    """What `--dry-run` says."""
+    if as_json:
+        sys.stdout.write(json.dumps({"sweep": name, "keys": keys, "first_round": trials}) + "\n")
+        return
+    sys.stdout.write(f"dry run: {name} over {', '.join(keys)}: {trials} trials in the first round; ")
+    sys.stdout.write("each config is fine; nothing was trained and nothing was written\n")
+
+
+def result(found: Sweep, *, as_json: bool) -> None:
+    """The best trial, and where everything is."""
+    from bigtrain.cli.report import scores
+    from bigtrain.sweep.trial import best
+
+    counts = Counter(trial.state for trial in found.trials)
+    winner = best(found.trials, found.objectives[0])
+    names = [item.name for item in found.objectives]
+    if as_json:
+        facts: dict[str, Any] = {"sweep_dir": str(found.directory), "trials": dict(counts), "best": None}
+        if winner is not None and winner.last is not None:
+            facts["best"] = {"trial": winner.number, "values": dict(winner.values)}
+            facts["best"] |= {"scores": dict(zip(names, winner.last, strict=True))}
+            facts["best"] |= {"run_dir": str(found.directory / winner.directory)}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    lines = [("trials", ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "none")]
+    if winner is not None and winner.last is not None:
+        lines.append(("best", f"trial {winner.number}: {scores(dict(zip(names, winner.last, strict=True)))}"))
+        lines.append(("", "  ".join(f"{key}={value}" for key, value in winner.values.items())))
+    failed = [trial for trial in found.trials if trial.state == "failed"]
+    lines += [("failed", f"trial {trial.number}: {trial.error}") for trial in failed[:TOLD_FAILURES]]
+    if len(failed) > TOLD_FAILURES:
+        lines.append(("", f"and {len(failed) - TOLD_FAILURES} more: see results.csv"))
+    lines.append(("files", f"{found.directory}: report.html results.csv trials/"))
+    if winner is not None:
+        lines.append(("next", f"bigtrain evaluate {shlex.quote(str(found.directory / winner.directory))}"))
+        lines.append(("again", found.repeat(winner)))
+    for name, text in lines:
+        sys.stdout.write(f"{name:<10}  {text}\n")
