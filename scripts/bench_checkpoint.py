@@ -40,6 +40,7 @@ def main() -> None:
     whole: list[float] = []
     parts: list[float] = []
     cpu: list[float] = []
+    assert is_finite(state)  # as training asks after each dispatch: it isn't compiled by the first save
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), CheckpointConfig(keep=1, best=False))
         for step in range(1, given.saves + 1):
