@@ -171,6 +171,7 @@ class RunConfig:
         log_every: how often to log; each line is the mean over the steps since the last.
         run_dir: the folder that everything is written to; the same folder again continues the run.
         precision: the type that the model computes in; parameters and losses stay f32.
+        deterministic: the same run gives the same numbers to the last bit, also on a GPU; false is faster there.
         clip_norm: scale gradients down to at most this global norm.
         ema: decay of an exponential moving average of the parameters, used for evaluation.
         freeze: parameters that stay as initialised: patterns over names such as 'embedding*' or 'hidden.0.*'.
@@ -214,6 +215,7 @@ class RunConfig:
     log_every: Steps = "1%"  # type: ignore[assignment]
     run_dir: str = "runs/${now:%Y%m%d-%H%M%S}-${hydra:runtime.choices.model}-${hydra:runtime.choices.data}"
     precision: Literal["f32", "bf16"] = "f32"
+    deterministic: bool = True
     clip_norm: PositiveFloat | None = None
     ema: Rate | None = None
     freeze: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ dims of a head.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import jax
@@ -17,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bigtrain.models.feed_forward import linear
 from bigtrain.models.linear import Linear
 from bigtrain.models.positions import Rotation, rotated
-from bigtrain.parallel.naming import named, ways
+from bigtrain.parallel.naming import named, target, ways
 from bigtrain.parallel.rules import Dim
 
 Formulation = Literal["auto", "fused", "plain"]
@@ -54,14 +55,31 @@ def attend(
         mask: True where a token may be looked at.
         causal: token t sees tokens 0 to t only.
         formulation: `plain` batched matrix products, the faster on the CPU (there, `fused` took a third of a small
-            model's step), or `fused`, that of `jax.nn`; `auto` is plain on the CPU and fused elsewhere.
+            model's step), or `fused`, that of `jax.nn`, which is cuDNN's flash attention where it can be; `auto` is
+            plain on the CPU and fused elsewhere.
     """
     if formulation == "auto":
-        formulation = "plain" if jax.default_backend() == "cpu" else "fused"
+        formulation = "plain" if target().platform == "cpu" else "fused"
     if formulation == "plain":
         return _plain(query, key, value, mask, causal)
+    if mask is None and _flashes(query, key, causal):
+        return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation="cudnn")
     heads = None if mask is None else mask[:, None]
     return jax.nn.dot_product_attention(query, key, value, mask=heads, is_causal=causal)
+
+
+def _flashes(query: jax.Array, key: jax.Array, causal: bool) -> bool:
+    """Whether cuDNN can take this: on an NVIDIA GPU that has it, 16-bit numbers in heads of sizes that it knows."""
+    if "nvidia" not in target().device_kind.lower() or query.dtype not in (jnp.bfloat16, jnp.float16):
+        return False
+    if ways("time") > 1:  # tokens that are split over devices
+        return False
+    call = partial(jax.nn.dot_product_attention, is_causal=causal, implementation="cudnn")
+    try:
+        jax.eval_shape(call, query, key, key)
+    except (RuntimeError, ValueError, NotImplementedError):  # no cuDNN; such shapes
+        return False
+    return True
 
 
 def _plain(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None, causal: bool) -> jax.Array:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from bigtrain.models import lookup
+
 TOKEN_WIDTH = 64  # of a bag of tokens, where the user says nothing
 NAMES = ("categories", None)  # of a table's dimensions, in the rules of a mesh
 EMBEDDING = {"dims": ("vocabulary", "width")}  # the same for the vectors of tokens, as `nnx.Embed` takes it
@@ -60,7 +62,7 @@ class Bag(nnx.Module):
     def __call__(self, tokens: Int[Array, "B *T"], lengths: Int[Array, "B"] | None = None) -> Float[Array, "B W"]:
         """The mean over the valid tokens; those beyond `lengths` don't count."""
         flat = tokens.reshape(len(tokens), math.prod(tokens.shape[1:]))
-        rows = self.table[...][flat]  # [B, T, W]
+        rows = lookup.rows(self.table[...], flat)  # [B, T, W]
         if lengths is None:
             return rows.mean(axis=1)
         valid = (jnp.arange(flat.shape[1]) < lengths[:, None]).astype(rows.dtype)

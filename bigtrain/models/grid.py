@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
+from bigtrain.models import lookup
 
 Dims = Literal["auto", 1, 2]
 
@@ -33,7 +34,7 @@ class Grid(nnx.Module):
     def __call__(self, inputs: jax.Array) -> Float[Array, "B *space C"]:
         """The map of a batch."""
         if self.embed is not None:  # called as a layer, it would compute in the type it was made with, f32
-            values = jnp.take(self.embed.embedding[...], inputs, axis=0)
+            values = lookup.rows(self.embed.embedding[...], inputs)
         else:
             values = inputs.reshape(*inputs.shape[: 1 + self.dims], -1)
         missing = [max(0, self.pad_to - size) for size in values.shape[1:-1]]

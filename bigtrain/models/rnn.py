@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
+from bigtrain.models import lookup
 from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
@@ -120,7 +121,7 @@ class RNN(nnx.Module):
 
     def _embedded(self, inputs: jax.Array) -> Float[Array, "B T D"]:
         if self.embed is not None:  # called as a layer, it would compute in the type it was made with, f32
-            return jnp.take(self.embed.embedding[...], inputs, axis=0)
+            return lookup.rows(self.embed.embedding[...], inputs)
         return inputs.reshape(*inputs.shape[:2], -1)
 
 

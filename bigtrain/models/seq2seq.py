@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
+from bigtrain.models import lookup
 from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
@@ -194,7 +195,7 @@ class Seq2Seq(nnx.Module):
 
 def _rows(embed: nnx.Embed, tokens: jax.Array) -> jax.Array:
     """The vectors of tokens; called as a layer, it would compute in the type it was made with, f32."""
-    return jnp.take(embed.embedding[...], tokens, axis=0)
+    return lookup.rows(embed.embedding[...], tokens)
 
 
 def _shares(scores: Float[Array, "B Q S"], valid: Bool[Array, "B S"]) -> Float[Array, "B Q S"]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bigtrain.config.values import PositiveInt, Rate
 from bigtrain.data.spec import Spec
+from bigtrain.models import lookup
 from bigtrain.models.attention import Formulation, allowed
 from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.feed_forward import Activation
@@ -130,8 +131,8 @@ class TransformerSeq2Seq(nnx.Module):
         return (valid, caches, position + 1), self._logits(values)[:, 0]
 
     def _embedded(self, embed: nnx.Embed, tokens: jax.Array, positions: Int[Array, " T"]) -> Float[Array, "B T D"]:
-        rows = jnp.take(embed.embedding[...], tokens, axis=0) * math.sqrt(self.width)
-        return self.dropout(rows + sinusoidal(positions, self.width).astype(rows.dtype)[None])
+        values = lookup.rows(embed.embedding[...], tokens) * math.sqrt(self.width)
+        return self.dropout(values + sinusoidal(positions, self.width).astype(values.dtype)[None])
 
     def _logits(self, values: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         values = values if self.decoder_norm is None else self.decoder_norm(values)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
+from bigtrain.models import lookup
 from bigtrain.models.embedding import EMBEDDING
 from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
@@ -126,7 +127,9 @@ class SequenceEmbedding(nnx.Module):
         if self.sines:
             values = values + sinusoidal(at, values.shape[-1]).astype(values.dtype)
         if self.position is not None:
-            values = values + jnp.take(self.position[...], at, axis=0)
+            whole = segments is None and isinstance(first, int)  # known when traced: a slice, and no lookup
+            table = self.position[...]
+            values = values + (table[None, first : first + values.shape[1]] if whole else jnp.take(table, at, axis=0))
         return self.dropout(named(values, "batch", "time", None))
 
     def logits(self, values: Float[Array, "*shape D"]) -> Float[Array, "*shape V"]:
@@ -136,7 +139,7 @@ class SequenceEmbedding(nnx.Module):
 
     def _vectors(self, inputs: jax.Array) -> jax.Array:
         if self.embed is not None:  # called as a layer, it would compute in the type it was made with, f32
-            return jnp.take(self.embed.embedding[...], inputs, axis=0) * self.scale
+            return lookup.rows(self.embed.embedding[...], inputs) * self.scale
         assert self.project is not None
         values = inputs.reshape(*inputs.shape[:2], -1) if self.patch is None else patches(inputs, self.patch)
         result: jax.Array = self.project(values)

@@ -32,7 +32,7 @@ class BlockStack(nnx.Module):
         settings: of each block.
         scan: stack the blocks and scan over them.
         remat: what the backward pass computes again rather than keeps: nothing, everything inside a block (full), or
-            everything but the outputs of its matrix products with weights (dots).
+            everything but the outputs of its matrix products with weights, and of fused attention (dots).
         rngs: random streams for the initial values and for dropout.
     """
 
@@ -140,8 +140,15 @@ class BlockStack(nnx.Module):
         """`run`, whose backward pass keeps what `remat` says."""
         if self.remat == "none":
             return not_keeping_gathered(run, in_loop=self.scanned)
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if self.remat == "dots" else None
+        policy = _products if self.remat == "dots" else None
         return jax.checkpoint(run, policy=policy, prevent_cse=not self.scanned)
+
+
+def _products(primitive: Any, *given: Any, **params: Any) -> bool:
+    """What `remat=dots` keeps: the products with weights, and cuDNN's attention, as large as one."""
+    if primitive.name.startswith("dot_product_attention"):
+        return True
+    return bool(jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *given, **params))
 
 
 def _applied(

@@ -73,6 +73,13 @@ def ways(dim: str) -> int:
     return 1 if placing is None else placing.rules.ways(dim)
 
 
+def target() -> jax.Device:
+    """One of the devices that the program being traced is for; elsewhere, one of those at hand."""
+    placing = _PLACING.get()
+    found: jax.Device = jax.devices()[0] if placing is None else placing.rules.mesh.devices.flat[0]
+    return found
+
+
 def gathered(name: str, value: jax.Array, dims: Sequence[Dim]) -> jax.Array:
     """A parameter as it is computed with: what is split only to save memory (FSDP, ZeRO-3) is put together.
 

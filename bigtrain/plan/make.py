@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
@@ -141,7 +142,9 @@ def with_process(found: Memory, devices: int, held: int = 0) -> Memory:
 def compiled(lowered: Lowered, platform: str) -> tuple[dict[str, Use], str | None]:
     """What each executable needs, and the text of the training step; None where it can't be compiled for its size."""
     with ThreadPoolExecutor() as pool:
-        made = dict(zip(lowered.parts, pool.map(_attempt, lowered.parts.values()), strict=True))
+        made = dict(
+            zip(lowered.parts, pool.map(partial(_attempt, lowered.options), lowered.parts.values()), strict=True)
+        )
     uses: dict[str, Use] = {}
     for name, (executable, needed) in made.items():
         if executable is not None:
@@ -153,10 +156,10 @@ def compiled(lowered: Lowered, platform: str) -> tuple[dict[str, Use], str | Non
     return uses, None if executable is None else executable.as_text()
 
 
-def _attempt(part: Any) -> tuple[Any, int | None]:
+def _attempt(options: dict[str, bool], part: Any) -> tuple[Any, int | None]:
     """The executable, or the bytes that it would need."""
     try:
-        return part.compile(), None
+        return part.compile(options), None
     except jax.errors.JaxRuntimeError as error:
         needed = exhausted(error)
         if needed is None:

@@ -16,6 +16,9 @@ WHEELS = {"tpu": ("libtpu", "plan-tpu"), "gpu": ("jax_plugins.xla_cuda13", "plan
 """The module that compiles for a platform, and the extra that installs it."""
 
 
+CUDNN = 91_000  # what a plan counts on, as `target` describes it
+
+
 @dataclass(frozen=True)
 class Target:
     """What a plan is made for: the devices, and whether they are stand-ins for the hardware that was asked for."""
@@ -82,10 +85,23 @@ def _gpus(hardware: Hardware) -> Sequence[Any]:
     from jax.experimental import topologies
 
     text, name = target(hardware.chip.name), hardware.chip.name
+    _name_cudnn()
     found = topologies.get_topology_desc(
         topology_name=name, platform="cuda", target_config=text, topology=hardware.topology
     )
     return list(found.devices)
+
+
+def _name_cudnn() -> None:
+    """Lets programs call cuDNN where it isn't installed: the compiler writes down the call, and needs no more of it.
+
+    JAX looks for cuDNN before it names it in a program; it has no public way to say that another machine has it. A
+    version of JAX that looks in another way plans attention by XLA instead, which takes more memory.
+    """
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    if getattr(cudnn, "cuda_versions", None) is None and hasattr(cudnn, "check_cudnn_version"):
+        cudnn.check_cudnn_version = lambda: CUDNN
 
 
 def fraction() -> float | None:

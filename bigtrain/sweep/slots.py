@@ -234,7 +234,8 @@ class Slots:
 
         several = jax.vmap(one, in_axes=(None, 0, 0, None, 0))
 
-        jitted = jax.jit(several, donate_argnums=1, out_shardings=(split, split))
+        options = made.compiler_options(self.shared.rules)
+        jitted = jax.jit(several, donate_argnums=1, out_shardings=(split, split), compiler_options=options)
         self._advance = partial(jitted, arrays)
         self._set = jax.jit(
             lambda states, state, at: jax.tree.map(lambda a, b: a.at[at].set(b), states, state),

@@ -25,12 +25,11 @@ def of_logits(logits: Float[Array, "*lead V"], batch: Batch, smoothing: float) -
     """The same, of logits that are there already."""
     logits = logits.astype(jnp.float32)
     targets = batch["targets"].astype(jnp.int32)
-    said = jnp.argmax(logits, axis=-1)
-    losses, hits = smoothed(logits, targets, smoothing), (said == targets).astype(jnp.float32)
+    losses, hits = smoothed(logits, targets, smoothing), is_largest(logits, targets)
     if "mixed_targets" in batch:  # of the examples that augmentation mixed in, with share 1 - mix
         mix, others = batch["mix"].reshape(-1, *(1,) * (losses.ndim - 1)), batch["mixed_targets"].astype(jnp.int32)
         losses = mix * losses + (1.0 - mix) * smoothed(logits, others, smoothing)
-        hits = mix * hits + (1.0 - mix) * (said == others)
+        hits = mix * hits + (1.0 - mix) * is_largest(logits, others)
     weights = weights_like(batch, losses)
     return losses, weights, {"accuracy": Mean.of(hits, weights)}
 
@@ -63,12 +62,26 @@ def in_chunks(model: Any, batch: Batch, smoothing: float, chunk: int) -> Element
     @jax.checkpoint
     def piece(part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         logits = model.scores(part[0]).astype(jnp.float32)
-        return smoothed(logits, part[1], smoothing), (jnp.argmax(logits, axis=-1) == part[1]).astype(jnp.float32)
+        return smoothed(logits, part[1], smoothing), is_largest(logits, part[1])
 
     found = jax.lax.map(piece, (cut(hidden), cut(targets)))
     losses, hits = (jnp.moveaxis(values, 0, 2).reshape(len(targets), -1)[:, :steps] for values in found)
     weights = weights_like(batch, losses)
     return losses, weights, {"accuracy": Mean.of(hits, weights)}
+
+
+def is_largest(logits: Float[Array, "*lead V"], labels: Int[Array, "*lead"]) -> Float[Array, "*lead"]:
+    """1.0 where the label's logit is the largest, the first of them where several are, else 0.0.
+
+    It says what `argmax(logits) == labels` does, in sums over what the loss needs too, so one pass over the logits
+    gives both.
+    """
+    logits = jax.lax.stop_gradient(logits)
+    number, label = jnp.arange(logits.shape[-1]), labels[..., None]
+    largest = logits == logits.max(axis=-1, keepdims=True)
+    before = jnp.sum(largest & (number < label), axis=-1)
+    own = jnp.sum(largest & (number == label), axis=-1)
+    return ((own == 1) & (before == 0)).astype(jnp.float32)
 
 
 def smoothed(logits: Float[Array, "*lead V"], labels: Int[Array, "*lead"], smoothing: float) -> Float[Array, "*lead"]:

@@ -14,7 +14,9 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-_PRODUCTS = ("dot_general", "conv_general_dilated")
+_ATTENTION = {"dot_product_attention_fwd_wrapper": 1.0, "dot_product_attention_bwd_wrapper": 2.0}
+"""cuDNN's attention as JAX names it, and its products in forward passes; what it computes again is left out."""
+_PRODUCTS = ("dot_general", "conv_general_dilated", *_ATTENTION)
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin", "cumsum", "cumlogsumexp"}
 _MOVES = {
     "broadcast_in_dim", "reshape", "transpose", "convert_element_type", "slice", "dynamic_slice", "gather",
@@ -90,6 +92,8 @@ def _operations(equation: Any) -> float:
         return _dot(equation)
     if name == "conv_general_dilated":
         return _convolution(equation)
+    if name in _ATTENTION:
+        return _ATTENTION[name] * _attention(equation)
     if name in _MOVES:
         return 0.0
     sizes = equation.invars if name in _REDUCTIONS else equation.outvars
@@ -118,6 +122,15 @@ def _dot(equation: Any) -> float:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     return 2.0 * _size(equation.outvars[0]) * math.prod(left[dim] for dim in contracted)
+
+
+def _attention(equation: Any) -> float:
+    """4·B·N·H·(pairs of a query and a key that it sees): the weights, and the sum that they give the values."""
+    batch, queries, heads, size = equation.invars[0].aval.shape
+    keys = equation.invars[1].aval.shape[1]
+    before = "CAUSAL" in getattr(equation.params["mask_type"], "name", "")
+    pairs = sum(min(at + 1, keys) for at in range(queries)) if before else queries * keys
+    return 4.0 * batch * heads * size * pairs
 
 
 def _convolution(equation: Any) -> float:

@@ -18,6 +18,8 @@ from bigtrain.data.placement import Feed
 from bigtrain.models.split import Recipe
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
+from bigtrain.train import steps
+from bigtrain.train.determinism import asking_cudnn
 from bigtrain.train.flops import count, flops_of, products_of
 from bigtrain.train.program import Definition, Numbers, Program, abstract_numbers, lower_evaluation
 from bigtrain.train.sharding import check_used, sharded
@@ -38,10 +40,15 @@ class Lowered:
     traced: Any  # the jaxpr of advance
     shapes: tuple[Any, ...]  # what advance takes
 
+    @property
+    def options(self) -> dict[str, bool]:
+        """What XLA is told when it compiles the parts."""
+        return self.definition.compiler_options(self.rules)
+
     def compiled(self) -> Program:
         """The program for the devices of its mesh."""
         with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
-            made = pool.map(lambda item: item.compile(), self.parts.values())
+            made = pool.map(lambda item: item.compile(self.options), self.parts.values())
             executables = dict(zip(self.parts, made, strict=True))
         flops = self.flops()
         return Program(self.definition, self.recipe, self.rules, self.state, self.capacity, executables, flops)
@@ -60,14 +67,21 @@ class Lowered:
                     kept, **{part: dataclasses.replace(node, arguments={**node.arguments, argument: plain})}
                 )
         if kept is self.definition:  # nothing is repeated
-            return products_of(self.traced) if products else self.flops_repeated()
+            return products_of(self.traced) / self._steps if products else self.flops_repeated()
         recipe = kept.recipe()[0]
         with placed_by(self.rules):
-            return count(lambda *given: kept.advance(recipe, self.capacity, *given), *self.shapes, products=products)
+            found = count(lambda *given: kept.advance(recipe, self.capacity, *given), *self.shapes, products=products)
+        return found / self._steps
 
     def flops_repeated(self) -> float:
         """Operations that a step does, what `remat` repeats among them; the body of the loop over steps counts once."""
-        return flops_of(self.traced)
+        return flops_of(self.traced) / self._steps
+
+    @property
+    def _steps(self) -> int:
+        """How often a step is in the traced program, where the loop over steps of unknown length counts as one."""
+        with placed_by(self.rules):
+            return steps.block(self.definition.spec, *self.shapes[:2])
 
 
 def lower_program(
@@ -98,7 +112,7 @@ def lower_program(
         return definition.advance(recipe, capacity, state, feed, number, numbers)
 
     jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
-    with placed_by(rules) as named:
+    with placed_by(rules) as named, asking_cudnn(definition.deterministic):
         traced = jitted.trace(state, feed, number, numbers)
         check_used(rules, recipe, state, named)
         parts = {

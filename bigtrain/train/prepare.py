@@ -109,7 +109,7 @@ def definition(checked: Checked, trusted: Trust, dataset: Dataset) -> Definition
     )  # fmt: skip
     return Definition(
         nodes["model"], nodes["task"], chain, dataset.spec, trusted, run.precision, run.accumulate, run.ema is not None,
-        tuple(checked.augment.values()), run.on_nonfinite == "skip",
+        tuple(checked.augment.values()), run.on_nonfinite == "skip", run.deterministic,
     )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ from bigtrain.parallel.arrays import put
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
-from bigtrain.train import finite, step
+from bigtrain.train import finite, step, steps
+from bigtrain.train.determinism import asking_cudnn, compiler_options
 from bigtrain.train.sharding import check_used, sharded, staying
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
@@ -53,6 +54,7 @@ class Definition:
     ema: bool = False
     augment: tuple[Node, ...] = ()
     skips: bool = False  # whether a step whose result is not finite is left out
+    deterministic: bool = True  # also on a GPU
 
     def make_model(self, key: jax.Array) -> nnx.Module:
         """The model with fresh parameters."""
@@ -68,6 +70,10 @@ class Definition:
         resolved = config_numbers.fill(self.task, numbers)
         made: Task = build(resolved, self.trusted, spec=self.spec, objective=self.objective)
         return made
+
+    def compiler_options(self, rules: Rules) -> dict[str, bool]:
+        """What XLA is told when it compiles for these devices."""
+        return compiler_options(rules.mesh.devices.flat[0].platform, self.deterministic)
 
     @property
     def refuses(self) -> bool:
@@ -117,7 +123,7 @@ class Definition:
 
         shapes = jax.eval_shape(one, state, jnp.int32(0))[1]
         log = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
-        return jax.lax.fori_loop(0, number, body, (state, log))
+        return steps.loop(number, steps.block(self.spec, state, feed), body, (state, log))
 
     def batch(self, feed: Feed, at: jax.Array | int, key: jax.Array, numbers: Numbers) -> Batch:
         """Batch number `at` of a feed as a training step sees it; `key` is the step's."""
@@ -216,10 +222,11 @@ def compile_evaluation(
     """A program that only evaluates, for a state that exists already."""
     recipe, _ = definition.recipe()
     abstract = sharded(state, recipe, rules)
-    with placed_by(rules) as named:
+    with placed_by(rules) as named, asking_cudnn(definition.deterministic):
         evaluate = lower_evaluation(definition, recipe, rules, abstract, values, evaluation)
     check_used(rules, recipe, abstract, named)
-    return Program(definition, recipe, rules, abstract, 0, {"evaluate": evaluate.compile()})
+    compiled = evaluate.compile(definition.compiler_options(rules))
+    return Program(definition, recipe, rules, abstract, 0, {"evaluate": compiled})
 
 
 def lower_evaluation(

@@ -1,6 +1,7 @@
 """Attention, positions and the block: both formulations, who sees whom, and the cache."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,10 +86,15 @@ def test_the_softmax_of_bf16_is_taken_in_f32(formulation):
     assert "f32" in text.split("exp ")[0].splitlines()[-1]
 
 
+class Device(NamedTuple):
+    platform: str
+    device_kind: str
+
+
 @pytest.mark.parametrize(("backend", "expected"), [("cpu", "plain"), ("gpu", "fused"), ("tpu", "fused")])
 def test_auto_is_chosen_by_the_backend(backend, expected, monkeypatch):
     called = []
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(module, "target", lambda: Device(backend, "some chip"))
     monkeypatch.setattr(module, "_plain", lambda *given: called.append("plain"))
     monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *given, **named: called.append("fused"))
     attend(*[drawn(B, T, N, H)] * 3)
@@ -239,3 +245,31 @@ def test_sizes_that_do_not_divide_are_refused(changes, message):
     with pytest.raises(ConfigError) as caught:
         settings(**changes)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "masked", "expected"),
+    [
+        (Device("gpu", "NVIDIA H100 80GB HBM3"), jnp.bfloat16, False, "cudnn"),
+        (Device("gpu", "NVIDIA H100 80GB HBM3"), jnp.float32, False, None),
+        (Device("gpu", "NVIDIA H100 80GB HBM3"), jnp.bfloat16, True, None),
+        (Device("gpu", "AMD Instinct MI300X"), jnp.bfloat16, False, None),
+        (Device("tpu", "TPU v5 lite"), jnp.bfloat16, False, None),
+    ],
+)
+def test_cudnn_is_asked_only_for_what_it_can(monkeypatch, device, dtype, masked, expected):
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(module, "target", lambda: device)
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91_000)
+    query, mask = drawn(2, 16, 4, 8).astype(dtype), jnp.ones((2, 16, 16), bool) if masked else None
+    text = str(jax.make_jaxpr(lambda *parts: attend(*parts, mask=mask, causal=True))(query, query, query))
+    assert ("dot_product_attention_fwd_wrapper" in text) == (expected == "cudnn")
+
+
+def test_without_cudnn_attention_is_xlas(monkeypatch):
+    monkeypatch.setattr(module, "target", lambda: Device("gpu", "NVIDIA H100 80GB HBM3"))
+    query = drawn(2, 16, 4, 8).astype(jnp.bfloat16)
+    found = attend(query, query, query, causal=True)
+    expected = attend(query, query, query, causal=True, formulation="plain")
+    np.testing.assert_allclose(np.asarray(found, np.float32), np.asarray(expected, np.float32), atol=2e-2)

@@ -90,3 +90,18 @@ def test_a_formulation_that_does_more_to_be_faster_counts_as_the_plain_one() -> 
     window = 2 * (128 * 10 * 10 * 16) * (5 * 5 * 6)
     found = count(lambda x, w: convolve(x, w, (1, 1), ((0, 0), (0, 0))), shape(128, 14, 14, 6), shape(5, 5, 6, 16))
     assert found == window
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_cudnn_counts_what_is_seen_and_its_gradient_twice_that(causal, monkeypatch) -> None:
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91_000)
+    query, key = (jax.ShapeDtypeStruct((2, 16, heads, 8), jnp.bfloat16) for heads in (4, 2))
+
+    def loss(query: jax.Array, key: jax.Array) -> jax.Array:
+        return jax.nn.dot_product_attention(query, key, key, is_causal=causal, implementation="cudnn").sum()
+
+    pairs = 16 * 17 / 2 if causal else 16 * 16
+    found = count(jax.grad(loss, argnums=(0, 1)), query, key, products=True)
+    assert found == 3 * 4 * 2 * 4 * 8 * pairs

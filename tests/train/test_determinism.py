@@ -1,0 +1,25 @@
+"""What is asked of XLA and cuDNN so that a GPU gives the same numbers each time."""
+
+import json
+
+import pytest
+from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+from bigtrain.train.determinism import asking_cudnn, compiler_options
+
+
+def test_only_a_gpu_is_told():
+    assert compiler_options("gpu", True) == {"xla_gpu_exclude_nondeterministic_ops": True}
+    assert compiler_options("gpu", False) == compiler_options("cpu", True) == compiler_options("tpu", True) == {}
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("backward", [True, False])
+def test_the_gradient_of_attention_is_described_as_deterministic(monkeypatch, deterministic, backward):
+    given = {"cudnn_fmha_backend_config": {"fmha_scale": 1.0}}
+    name = "create_dot_product_attention_backend_config"
+    monkeypatch.setattr(cudnn, name, lambda *given_, is_bwd: json.dumps(given))
+    with asking_cudnn(deterministic):
+        found = json.loads(getattr(cudnn, name)(1, 2, is_bwd=backward))["cudnn_fmha_backend_config"]
+    assert found.get("force_deterministic", False) == (deterministic and backward)
+    assert json.loads(getattr(cudnn, name)(1, 2, is_bwd=backward)) == given  # afterwards it is as it was
