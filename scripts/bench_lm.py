@@ -27,9 +27,12 @@ MODELS = {
     # GPT-2's 50,257 tokens rounded up to a multiple of 128, as is usual: matrix units want even sizes
     "125M": (
         *TOKENS, "model=transformer/gpt2", "model.dropout=0", "data.vocabulary=50304", "data.length=1024",
-        "batch_size=32",
+        "batch_size=64",
     ),
     "1B": (
+        *TOKENS, "model=transformer/llama3_1b", "data.vocabulary=128256", "data.length=2048", "batch_size=8",
+    ),
+    "1B-flat": (
         *TOKENS, "model=transformer/llama3_1b", "data.vocabulary=128256", "data.length=2048", "batch_size=8",
         "model.remat=none", "model.scan_layers=false",
     ),
