@@ -234,7 +234,7 @@ class Slots:
 
         several = jax.vmap(one, in_axes=(None, 0, 0, None, 0))
 
-        options = made.compiler_options(self.shared.rules)
+        options = dict(self.program.options)
         jitted = jax.jit(several, donate_argnums=1, out_shardings=(split, split), compiler_options=options)
         self._advance = partial(jitted, arrays)
         self._set = jax.jit(

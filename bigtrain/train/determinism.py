@@ -11,14 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
-def compiler_options(platform: str, deterministic: bool) -> dict[str, bool]:
-    """What XLA is told when it compiles for a platform; CPUs and TPUs always give the same numbers.
+from bigtrain.train.flops import jaxprs_in
 
-    Nothing that isn't deterministic is taken. Which of the algorithms left is the fastest is still measured; the answer
-    is kept in the compilation cache beside the program.
+
+def compiler_options(platform: str, deterministic: bool, traced: ClosedJaxpr) -> dict[str, bool]:
+    """What XLA is told when it compiles a program for a platform; CPUs and TPUs always give the same numbers.
+
+    Products of matrices do so on a GPU too, once the fastest algorithm is chosen, which the compilation cache keeps.
+    For convolutions cuDNN has to be kept from what is not, which also keeps XLA from trying which one is the fastest.
     """
-    return {"xla_gpu_exclude_nondeterministic_ops": True} if platform == "gpu" and deterministic else {}
+    if platform != "gpu" or not deterministic:
+        return {}
+    if any(name == "conv_general_dilated" for name in _primitives(traced.jaxpr)):
+        return {"xla_gpu_exclude_nondeterministic_ops": True}
+    return {"xla_gpu_enable_scatter_determinism_expander": True}
+
+
+def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for inner in jaxprs_in(equation.params):
+            yield from _primitives(inner)
 
 
 @contextmanager

@@ -79,8 +79,8 @@ def _equation(equation: Any, cost: Cost, used: Sequence[bool]) -> float:
     if name == "cond":
         return _branches(params, cost, used)
     if name == "shard_map":
-        return float(params["mesh"].size) * sum(_of(inner, cost) for inner in _inner(params))
-    nested = list(_inner(params))
+        return float(params["mesh"].size) * sum(_of(inner, cost) for inner in jaxprs_in(params))
+    nested = list(jaxprs_in(params))
     if nested:  # jit, remat, custom gradients, and a `while` of unknown length, whose body counts once
         return sum(_of(inner, cost, used if len(inner.outvars) == len(used) else None) for inner in nested)
     return cost(equation)
@@ -152,7 +152,8 @@ def _convolution(equation: Any) -> float:
     return 2.0 * others * math.prod(place * window for place, window, _ in places) * channels
 
 
-def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
+def jaxprs_in(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    """The computations inside an equation of these parameters."""
     for value in params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(item, ClosedJaxpr):

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from bigtrain.models.split import Recipe
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.train import steps
-from bigtrain.train.determinism import asking_cudnn
+from bigtrain.train.determinism import asking_cudnn, compiler_options
 from bigtrain.train.flops import count, flops_of, products_of
 from bigtrain.train.program import Definition, Numbers, Program, abstract_numbers, lower_evaluation
 from bigtrain.train.sharding import check_used, sharded
@@ -40,18 +41,20 @@ class Lowered:
     traced: Any  # the jaxpr of advance
     shapes: tuple[Any, ...]  # what advance takes
 
-    @property
+    @cached_property
     def options(self) -> dict[str, bool]:
         """What XLA is told when it compiles the parts."""
-        return self.definition.compiler_options(self.rules)
+        platform = self.rules.mesh.devices.flat[0].platform
+        return compiler_options(platform, self.definition.deterministic, self.traced)
 
     def compiled(self) -> Program:
         """The program for the devices of its mesh."""
         with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
-            made = pool.map(lambda item: item.compile(self.options), self.parts.values())
-            executables = dict(zip(self.parts, made, strict=True))
+            found = pool.map(lambda item: item.compile(self.options), self.parts.values())
+            executables = dict(zip(self.parts, found, strict=True))
         flops = self.flops()
-        return Program(self.definition, self.recipe, self.rules, self.state, self.capacity, executables, flops)
+        made = (self.definition, self.recipe, self.rules, self.state, self.capacity)
+        return Program(*made, executables, flops, self.options)
 
     def flops(self, *, products: bool = False) -> float:
         """Operations of a step; without those that `remat` and `task.chunk` repeat, as MFU is defined.
@@ -81,7 +84,7 @@ class Lowered:
     def _steps(self) -> int:
         """How often a step is in the traced program, where the loop over steps of unknown length counts as one."""
         with placed_by(self.rules):
-            return steps.block(self.definition.spec, *self.shapes[:2])
+            return steps.bodies(steps.block(self.definition.spec, *self.shapes[:2]))
 
 
 def lower_program(

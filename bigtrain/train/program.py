@@ -7,7 +7,7 @@ Shapes first, then shardings, then executables; arrays come last. Everything tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import finite, step, steps
-from bigtrain.train.determinism import asking_cudnn, compiler_options
+from bigtrain.train.determinism import asking_cudnn
 from bigtrain.train.sharding import check_used, sharded, staying
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
@@ -70,10 +70,6 @@ class Definition:
         resolved = config_numbers.fill(self.task, numbers)
         made: Task = build(resolved, self.trusted, spec=self.spec, objective=self.objective)
         return made
-
-    def compiler_options(self, rules: Rules) -> dict[str, bool]:
-        """What XLA is told when it compiles for these devices."""
-        return compiler_options(rules.mesh.devices.flat[0].platform, self.deterministic)
 
     @property
     def refuses(self) -> bool:
@@ -185,6 +181,7 @@ class Program:
     capacity: int
     executables: Mapping[str, Any]
     flops: float = 0.0  # of one optimizer step, on all devices together, without what is computed twice (remat)
+    options: Mapping[str, bool] = field(default_factory=dict)  # what XLA was told when it compiled
 
     def init(self, numbers: Numbers) -> TrainState:
         """A fresh state, created already sharded."""
@@ -225,7 +222,7 @@ def compile_evaluation(
     with placed_by(rules) as named, asking_cudnn(definition.deterministic):
         evaluate = lower_evaluation(definition, recipe, rules, abstract, values, evaluation)
     check_used(rules, recipe, abstract, named)
-    compiled = evaluate.compile(definition.compiler_options(rules))
+    compiled = evaluate.compile()
     return Program(definition, recipe, rules, abstract, 0, {"evaluate": compiled})
 
 

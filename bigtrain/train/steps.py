@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from bigtrain.data.placement import Feed
 from bigtrain.data.spec import Spec
@@ -34,18 +33,20 @@ def block(spec: Spec, state: TrainState, feed: Feed) -> int:
 
 
 def loop(number: jax.Array, size: int, body: Callable[[jax.Array, Carry], Carry], carry: Carry) -> Carry:
-    """`body(step, carry)` for the steps from 0 to `number`, in blocks of `size`.
+    """`body(step, carry)` for the steps from 0 to `number`: blocks of `size`, then one by one what is left.
 
-    The last block is done to its end, and of what is beyond the last step nothing is kept. So it is the same body for
-    every step, and the result doesn't depend on where a run is cut.
+    XLA compiles the body twice, to the same instructions.
     """
     if size == 1:
         return jax.lax.fori_loop(0, number, body, carry)
 
-    def kept(at: jax.Array, carry: Carry) -> Carry:
-        return jax.tree.map(lambda new, old: jnp.where(at < number, new, old), body(at, carry), carry)
+    def whole(at: jax.Array, carry: Carry) -> Carry:
+        return jax.lax.fori_loop(0, size, lambda step, inner: body(at * size + step, inner), carry)
 
-    def whole(first: jax.Array, carry: Carry) -> Carry:
-        return jax.lax.fori_loop(0, size, lambda step, inner: kept(first * size + step, inner), carry)
+    carry = jax.lax.fori_loop(0, number // size, whole, carry)
+    return jax.lax.fori_loop(number // size * size, number, body, carry)
 
-    return jax.lax.fori_loop(0, (number + (size - 1)) // size, whole, carry)
+
+def bodies(size: int) -> int:
+    """How often the body is in such a loop where one of unknown length counts as one round."""
+    return 1 if size == 1 else size + 1

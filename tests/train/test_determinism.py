@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
@@ -9,8 +11,20 @@ from bigtrain.train.determinism import asking_cudnn, compiler_options
 
 
 def test_only_a_gpu_is_told():
-    assert compiler_options("gpu", True) == {"xla_gpu_exclude_nondeterministic_ops": True}
-    assert compiler_options("gpu", False) == compiler_options("cpu", True) == compiler_options("tpu", True) == {}
+    def products(x):
+        return jax.lax.fori_loop(0, 3, lambda _, y: y @ x, x)
+
+    def windows(x):
+        return jax.jit(lambda y: jax.lax.scan(lambda c, _: (convolved(c), None), y, None, length=2)[0])(x)
+
+    def convolved(x):
+        return jax.lax.conv(x[None, None], jnp.ones((1, 1, 3, 3)), (1, 1), "SAME")[0, 0]
+
+    traced, windowed = (jax.make_jaxpr(function)(jnp.ones((4, 4))) for function in (products, windows))
+    assert compiler_options("gpu", True, traced) == {"xla_gpu_enable_scatter_determinism_expander": True}
+    assert compiler_options("gpu", True, windowed) == {"xla_gpu_exclude_nondeterministic_ops": True}
+    assert compiler_options("gpu", False, windowed) == {}
+    assert compiler_options("cpu", True, windowed) == compiler_options("tpu", True, traced) == {}
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
