@@ -30,6 +30,7 @@ def entry() -> NoReturn:
 
 def main() -> int:
     """Runs the command line and returns the exit code; see `bigtrain.config.errors` for what each means."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # on a GPU, XLA warns of its own timers in every run
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handler
         return _answered()
     before = signal.signal(signal.SIGINT, _interrupted)
