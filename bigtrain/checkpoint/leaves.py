@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from bigtrain.checkpoint.memory import HostMemory
+
 SHOWN = 12  # differences that a message lists
 
 Described = dict[str, list[Any]]
@@ -22,17 +24,20 @@ def named(state: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
-def on_host(state: Any) -> Any:
+def on_host(state: Any, memory: HostMemory) -> Any:
     """A copy of a state as NumPy arrays; blocks for that long, and the state may be reused afterwards.
 
     Shard by shard: `numpy.asarray` of a whole array keeps a view in it, and memory that is looked at is not donated.
+
+    Args:
+        state: a pytree of arrays that this process holds whole.
+        memory: where the copy is, until its next one.
     """
     leaves, tree = jax.tree.flatten(state)
-    pieces, copies = [], []
-    for leaf in leaves:
-        copies.append(np.empty(leaf.shape, leaf.dtype))
+    copies, pieces = memory.arrays(leaves), []
+    for leaf, copy in zip(leaves, copies, strict=True):
         shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
-        pieces += [(copies[-1], shard.index, shard.data) for shard in shards]
+        pieces += [(copy, shard.index, shard.data) for shard in shards]
     for _, _, data in pieces:
         data.copy_to_host_async()
     for copy, index, data in pieces:

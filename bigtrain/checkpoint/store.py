@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,11 +22,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from bigtrain.checkpoint import durable, leaves, manifest
+from bigtrain.checkpoint import durable, leaves, manifest, orbax
 from bigtrain.checkpoint.background import Background
 from bigtrain.checkpoint.failing import reported
 from bigtrain.checkpoint.kept import kept
 from bigtrain.checkpoint.manifest import Damaged
+from bigtrain.checkpoint.memory import HostMemory
 from bigtrain.config.errors import InputError
 from bigtrain.config.schema import CheckpointConfig
 from bigtrain.parallel import distributed
@@ -36,9 +35,6 @@ from bigtrain.run.directory import saved_steps
 from bigtrain.run.monitor import mode_of
 
 ARRAYS, META = "arrays", "meta.json"
-
-_ORBAX = threading.Lock()
-"""Saves of several runs in one process come one by one: Orbax would take each other's signals for their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +67,7 @@ class Checkpoints:
         self.keep_every, self.beside = keep_every, beside
         self._saver: Any = None
         self._saving: int | None = None  # the last step that was given to be saved
-        self._background = Background()
+        self._background, self._memory = Background(), HostMemory()
 
     def steps(self) -> list[int]:
         """Steps with a committed checkpoint, ascending."""
@@ -134,6 +130,14 @@ class Checkpoints:
             return score is not None
         return score < other if self.mode == "min" else score > other
 
+    def expect(self, state: Mapping[str, Any]) -> None:
+        """Begins to make room on the host for copies of a state like this one, so that no save has to wait for it.
+
+        It is given back by `close`. Of several processes, Orbax makes the copies.
+        """
+        if distributed.current().count == 1:
+            self._memory.prepare(dict(state))
+
     def save(self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Saves in the background; a full disk or a vanished folder is a `RunError`, and older checkpoints stay.
 
@@ -152,7 +156,7 @@ class Checkpoints:
                 return  # never written again: until the second write ends, there would be none
             meta = json.loads(json.dumps({"step": step, **meta}))  # as it is now: training goes on
             if distributed.current().count == 1:
-                copied = leaves.on_host(dict(state))
+                copied = leaves.on_host(dict(state), self._memory)
                 self._background.begin(lambda: self._write(step, copied, meta))
             else:
                 self._begin_together(step, dict(state), meta)
@@ -170,7 +174,7 @@ class Checkpoints:
         """The whole save of a process by itself."""
         try:
             self._make_room(step)
-            with _ORBAX:
+            with orbax.LOCK:
                 self._orbax().save((self._partial(step) / ARRAYS).absolute(), state)
                 described = leaves.describe(state)  # while Orbax writes
                 self._orbax().wait_until_finished()
@@ -225,10 +229,11 @@ class Checkpoints:
                 raise
 
     def close(self) -> None:
-        """Waits, and ends Orbax's threads."""
+        """Waits, ends Orbax's threads, and gives back what `expect` has made."""
         try:
             self.wait()
         finally:
+            self._memory.release()
             saver, self._saver = self._saver, None
             if saver is not None:
                 saver.close()
@@ -255,7 +260,7 @@ class Checkpoints:
             lines = "".join(f"\n  {line}" for line in differing)
             raise InputError(f"{self.path(step)}: can't be restored: it holds another state than this run's{lines}")
         try:
-            with _ORBAX:
+            with orbax.LOCK:
                 found: dict[str, Any] = self._orbax().restore((self.path(step) / ARRAYS).absolute(), dict(abstract))
         except Exception as error:  # Orbax raises many kinds; the files are what was saved
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -268,11 +273,7 @@ class Checkpoints:
 
     def _orbax(self) -> Any:
         if self._saver is None:
-            import orbax.checkpoint as ocp  # 0.5 s, so only when something is saved or restored
-
-            for name in ("absl", "asyncio", "concurrent.futures"):  # what they log of a failed save is raised in `wait`
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-            self._saver = ocp.StandardCheckpointer()
+            self._saver = orbax.checkpointer()
         return self._saver
 
     def _tidy(self) -> None:

@@ -152,6 +152,7 @@ def attempt(
     """
     console, clock, directory, lengths = beside.console, beside.clock, beside.directory, ready.lengths
     beside.check.begin(start.step)
+    checkpoints.expect(start.state.as_dict())
     with ExitStack() as closing:  # in reverse order, each whatever happens to the others
         loggers = open_loggers(beside, start.step, closing)
         closing.callback(saved, checkpoints, clock)
