@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from bigtrain.checkpoint.memory import HostMemory
 
@@ -48,6 +49,20 @@ def on_host(state: Any, memory: HostMemory) -> Any:
 def describe(state: Any) -> Described:
     """What a state is, bit by bit; a leaf that is spread over processes has no hash."""
     return {name: [str(leaf.dtype), list(leaf.shape), _hash(leaf)] for name, leaf in named(state).items()}
+
+
+def describe_together(state: Any) -> Described:
+    """The same of a state that is on no disk, with the hash of each leaf; of several processes, all take part.
+
+    A leaf that is spread over them is brought together on every device, one at a time.
+    """
+    found: Described = {}
+    for name, leaf in named(state).items():
+        whole = leaf
+        if not (leaf.is_fully_replicated or leaf.is_fully_addressable):
+            whole = jax.device_put(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
+        found[name] = [str(leaf.dtype), list(leaf.shape), _hash(whole)]
+    return found
 
 
 def completed(described: Described, state: Any, arrays: Path) -> Described:

@@ -75,7 +75,7 @@ def fit(
 
 @app.command()
 def launch(
-    verb: Annotated[str, typer.Argument(metavar="fit", help="What to start; only fit runs in several processes.")],
+    verb: Annotated[str, typer.Argument(metavar="fit|verify", help="What to start.")],
     overrides: Overrides = None,
     processes: Annotated[int, typer.Option("--processes", "-n", min=1, max=1024, help="How many processes.")] = 2,
     devices: Annotated[
@@ -88,17 +88,25 @@ def launch(
     ] = None,
     cfg: Annotated[bool, typer.Option("--cfg", help="As of fit.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As of fit.")] = False,
+    checkpoint: Annotated[str, typer.Option(metavar="STEP", help="As of verify.")] = "",
+    steps: Annotated[int, typer.Option(min=0, help="As of verify.")] = 0,
     json: Json = False,
     config_dir: ConfigDir = None,
     trust: Trust = None,
 ) -> int:
     """Train in several processes of this host: launch -n 4 fit …; clusters start fit themselves."""
+    from bigtrain.cli.forward import passed_on
     from bigtrain.cli.launch import run
 
-    flags = {"--cfg": cfg, "--dry-run": dry_run, "--json": json}
-    options = [name for name, given in flags.items() if given]
-    options += ["--config-dir", str(config_dir)] if config_dir is not None else []
-    options += [text for name in trust or [] for text in ("--trust", name)]
+    of_fit = {"--cfg": cfg, "--dry-run": dry_run, "--config-dir": config_dir, "--devices-per-process": devices}
+    of_verify = {"--checkpoint": checkpoint, "--steps": steps}
+    if verb == "verify":
+        from bigtrain.cli.launch_verify import run as run_verify
+
+        options = passed_on(verb, {**of_verify, "--json": json, "--trust": trust}, refused=of_fit)
+        return run_verify(overrides or [], options, number=processes, logs=logs)
+    here = {"--devices-per-process": None}  # an override
+    options = passed_on(verb, {**of_fit, **here, "--json": json, "--trust": trust}, refused=of_verify)
     places: dict[str, Any] = {"logs": logs, "config_dir": config_dir, "trust": trust or []}
     return run(verb, overrides or [], options, number=processes, devices=devices, **places)
 

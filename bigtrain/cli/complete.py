@@ -19,8 +19,8 @@ from bigtrain.plan.searched import KEYS
 OPTIONS = {
     "fit": ("--cfg", "--dry-run", "--multirun", "--json", "--config-dir", "--trust", "--help"),
     "launch": (
-        "--processes", "--devices-per-process", "--logs", "--cfg", "--dry-run", "--json", "--config-dir", "--trust",
-        "--help",
+        "--processes", "--devices-per-process", "--logs", "--cfg", "--dry-run", "--checkpoint", "--steps", "--json",
+        "--config-dir", "--trust", "--help",
     ),
     "plan": ("--search", "--json", "--config-dir", "--trust", "--help"),
     "evaluate": ("--split", "--checkpoint", "--json", "--trust", "--help"),
@@ -122,7 +122,7 @@ def completions(words: Sequence[str]) -> list[str]:
     if verb == "fit" or (verb == "launch" and "fit" in before):
         return _overrides(word, before)
     if verb == "launch":
-        return _starting(word, ["fit"])
+        return _starting(word, ["fit", "verify"]) if "verify" not in before else _paths(word, directories=True)
     if verb == "plan":
         return sorted([*_overrides(word, before), *_hardware(word)])
     if verb == "data inspect":

@@ -57,7 +57,7 @@ def run(
         return
     check_loggers(checked, trusted)
 
-    dataset = _loaded(checked, trusted)
+    dataset = loaded(checked, trusted)
 
     from bigtrain.cli import report
     from bigtrain.tracking.console import Console
@@ -118,7 +118,7 @@ def _existing(path: Path, *, new: bool) -> bool:
     return False
 
 
-def _loaded(checked: Checked, trusted: Trust) -> Dataset:
+def loaded(checked: Checked, trusted: Trust) -> Dataset:
     """The data; where it may have to be fetched from the web, process 0 does that before the others look."""
     from bigtrain.data.load import load_data
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import bigtrain
 from bigtrain.config.compose import quoted
-from bigtrain.config.errors import ConfigError, InputError, code_of
+from bigtrain.config.errors import ConfigError, InputError, RunError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.parallel import cluster, watch
 from bigtrain.run.directory import RunDirectory
@@ -66,7 +66,7 @@ def run(
     """Starts `bigtrain fit` so many times, and returns the exit code of the first process that fails, or 0.
 
     Args:
-        verb: has to be `fit`.
+        verb: `fit`; for `verify`, see `bigtrain.cli.launch_verify`.
         overrides: for each process.
         options: of fit, for each process.
         number: how many.
@@ -77,7 +77,7 @@ def run(
     """
     if verb != "fit":
         hint = f"bigtrain launch -n {number} fit {verb} …" if "=" in verb else "bigtrain launch -n 4 fit …"
-        raise ConfigError("launch", f"can't start {verb!r}", allowed="fit", hint=hint)
+        raise ConfigError("launch", f"can't start {verb!r}", allowed=("fit", "verify"), hint=hint)
     given = [*overrides, *([f"mesh.simulate={devices}"] if devices is not None else [])]
     looks = "--cfg" in options or "--dry-run" in options  # and writes nothing
     path = _run_dir(given, config_dir, trust, new=not looks)
@@ -122,10 +122,13 @@ class Job:
         number: how many.
         path: their run directory.
         marks: an empty folder, where each makes a file once it trains and answers a signal by saving.
+        trains: whether they do; else they answer no signal by saving, and have an answer with exit code 1.
     """
 
-    def __init__(self, number: int, path: Path, marks: Path) -> None:
+    def __init__(self, number: int, path: Path, marks: Path, *, trains: bool = True) -> None:
         self.number, self.path, self.marks = number, path, marks
+        self.told = (InputError.exit_code,) if trains else (InputError.exit_code, RunError.exit_code)
+        self.before = " before training began" if trains else ""
         self.workers: list[Worker] = []
         self.signal: int | None = None  # the first one
         self.insists = False  # a second one came
@@ -210,11 +213,11 @@ class Job:
         self._end_others(patience if code in AGREED else GRACE_SECONDS)
         self._drain()
         if self.signal is not None and (self.insists or (not trained and code in AGREED)):
-            when = "by a second signal" if trained else "before training began"
-            print(f"interrupted {when}; {self._kept()}", file=sys.stderr, flush=True)
+            when = " by a second signal" if trained else self.before
+            print(f"interrupted{when}; {self._kept()}", file=sys.stderr, flush=True)
             return code_of(self.signal)
         alike = {worker.code() for worker in self.workers} == {code}
-        if first is not None and not (alike and (code == InputError.exit_code or (trained and code in AGREED))):
+        if first is not None and not (alike and (code in self.told or (trained and code in AGREED))):
             self._report(first)
         return code
 

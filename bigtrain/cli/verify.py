@@ -1,8 +1,14 @@
-"""`bigtrain verify`: trains a part of a run again and compares the hash of the state with the recorded one."""
+"""`bigtrain verify`: trains a part of a run again and compares the hash of the state with the recorded one.
+
+A run of several processes is verified by as many: a sum over four processes adds up in another order than one over four
+devices of a process, which shows in the last bit. All train; process 0 writes the receipt and prints it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain.config.check import Checked, check
 from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.config.schema import DistributedConfig
 from bigtrain.config.trust import Trust
 from bigtrain.inference.stored import check_expanded
+from bigtrain.parallel import cluster, distributed
+from bigtrain.parallel.alike import check_alike
 from bigtrain.run.directory import RunDirectory, differences
 
 if TYPE_CHECKING:
@@ -28,7 +37,7 @@ def run(path: Path, *, checkpoint: str | None, steps: int | None, as_json: bool,
         raise InputError(f"{path} has no checkpoint yet\n  train it first: bigtrain fit run_dir={path}")
 
     from bigtrain.checkpoint import Checkpoints
-    from bigtrain.data.load import load_data
+    from bigtrain.cli.fit import loaded
     from bigtrain.train.prepare import prepare
     from bigtrain.train.replay import segment
 
@@ -36,21 +45,43 @@ def run(path: Path, *, checkpoint: str | None, steps: int | None, as_json: bool,
     checkpoints = Checkpoints(directory.checkpoints)
     meta = checkpoints.meta(part.end if part.recorded else part.begin or saved[0])
     made = _made(meta, checkpoints, part)
+    peers = _joined(made["processes"], path, saved)
+    check_alike(peers, directory.config())
     checked = trained_with(directory, trusted, made["steps"])
     if part.end > made["steps"]:
         most = made["steps"] - part.begin
         raise ConfigError("--steps", f"the run ends at step {made['steps']}", allowed=f"at most {most}")
-    ready = prepare(checked, trusted, load_data(checked, trusted))
+    ready = prepare(checked, trusted, loaded(checked, trusted))
     try:
         found = receipt(ready, directory, checkpoints, part, meta)
     finally:
         checkpoints.close()
     directory.write("receipt.json", json.dumps(found, indent=1))
-    if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
-    else:
-        sys.stdout.write("".join(f"{name:<11} {value}\n" for name, value in lines(found)))
+    if peers.leader:
+        shown = "".join(f"{name:<11} {value}\n" for name, value in lines(found))
+        sys.stdout.write(json.dumps(found) + "\n" if as_json else shown)
+    peers.barrier("verified")  # they end alike, and at the same time: a difference is no failure of one of them
     return 0 if found["equal"] else 1
+
+
+def _joined(processes: int, path: Path, saved: Sequence[int]) -> distributed.Alone | distributed.Peers:
+    """This process among the others, where the run had several; refused where they are not as many as it had."""
+    found = cluster.coordinates(DistributedConfig(), os.environ) if processes > 1 else cluster.launched(os.environ)
+    count = 1 if found is None else found.count
+    if count != processes:
+        again = f"bigtrain verify {shlex.quote(str(path))}"
+        hint = f"bigtrain launch -n {processes} {again.removeprefix('bigtrain ')}, or start it as the run was started"
+        trained = f"the run was trained in {_processes(processes)}, and verify was started in {count}"
+        raise InputError(f"{path}: {trained}\n  {hint if processes > 1 else again}")
+    if processes == 1:
+        return distributed.current()
+    peers = distributed.start(DistributedConfig())
+    peers.remember(lambda: f"checkpoints up to step {saved[-1]:,} are complete; type the same command again")
+    return peers
+
+
+def _processes(number: int) -> str:
+    return "1 process" if number == 1 else f"{number} processes"
 
 
 def _step(wanted: str | None, saved: Sequence[int]) -> int | None:
@@ -68,10 +99,6 @@ def _made(meta: Mapping[str, Any], checkpoints: Checkpoints, part: Segment) -> d
     if not made:
         where = checkpoints.path(part.end)
         raise InputError(f"{where}: does not say where its state comes from: it was not saved by bigtrain fit")
-    if made["processes"] > 1:
-        raise InputError(
-            f"{checkpoints.directory}: the run was trained in {made['processes']} processes, and verify replays in one"
-        )
     return dict(made)
 
 
@@ -97,13 +124,13 @@ def receipt(
     from bigtrain.train.replay import replay
     from bigtrain.train.resume import check_data
 
-    data = fingerprint(ready.dataset)
+    data = distributed.current().shared("data", lambda: fingerprint(ready.dataset))
     check_data(checkpoints, meta["step"], dict(meta), data, _say)
     back = meta.get("rollbacks") or []
-    replayed = leaves.describe(replay(ready, checkpoints, part, back).as_dict())
+    replayed = leaves.describe_together(replay(ready, checkpoints, part, back).as_dict())
     recorded = meta["state"]["leaves"]
     if not part.recorded:
-        recorded = leaves.describe(replay(ready, checkpoints, part, back).as_dict())
+        recorded = leaves.describe_together(replay(ready, checkpoints, part, back, turn=1).as_dict())
     now = provenance(ready, directory.config(), environment.describe(), data)
     return {
         "run_dir": str(directory.path),
@@ -121,7 +148,8 @@ def receipt(
 
 
 def _say(text: str, style: str = "") -> None:
-    print(text, file=sys.stderr)
+    if distributed.current().leader:
+        print(text, file=sys.stderr)
 
 
 def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:

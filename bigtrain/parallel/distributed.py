@@ -108,7 +108,7 @@ def told(error: BigtrainError, arguments: list[str]) -> str | None:
     variables give may be that of a process by itself, or of one whose host alone has something wrong.
     """
     if isinstance(_current, Alone):
-        early = isinstance(error, InputError) and arguments[:1] == ["fit"]
+        early = isinstance(error, InputError) and arguments[:1] in (["fit"], ["verify"])
         index = cluster.rank(arguments, os.environ) if early else 0
     else:
         index = _current.index

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import ConfigError
+from bigtrain.parallel import distributed
 from bigtrain.run.clock import Clock
 from bigtrain.train.fit import paced
 from bigtrain.train.loop import train
@@ -47,15 +48,21 @@ def segment(saved: Sequence[int], begin: int | None, steps: int | None) -> Segme
     return Segment(begin, later[0], True)
 
 
-def replay(ready: Prepared, checkpoints: Checkpoints, part: Segment, rollbacks: Sequence[Rollback] = ()) -> TrainState:
+def replay(
+    ready: Prepared, checkpoints: Checkpoints, part: Segment, rollbacks: Sequence[Rollback] = (), turn: int = 0
+) -> TrainState:
     """The state after the steps of a segment; nothing is logged, evaluated or saved.
+
+    Of a run in several processes, all take part.
 
     Args:
         ready: the compiled run.
         checkpoints: of the run.
         part: what is replayed.
         rollbacks: where the run has gone back and left out batches, as the checkpoint at its end says.
+        turn: counts the replays of one command.
     """
+    distributed.current().barrier("compiled")  # as when it was trained: gloo doesn't wait for one that still compiles
     numbers = ready.program.numbers(ready.values)
     if part.begin:
         state = TrainState(**checkpoints.restore(part.begin, ready.program.abstract.as_dict()))
@@ -63,8 +70,17 @@ def replay(ready: Prepared, checkpoints: Checkpoints, part: Segment, rollbacks: 
         state = ready.program.init(numbers)
     back = [entry["step"] for entry in rollbacks if part.begin < entry["step"] < part.end]
     stops = [part.begin, *dict.fromkeys(back), part.end]
-    for begin, end in pairwise(stops):  # the order of the data moved on at each
+    for number, (begin, end) in enumerate(pairwise(stops)):  # the order of the data moved on at each
         placement = moved_on(ready.placement, [entry for entry in rollbacks if entry["step"] <= begin])
         position = {"start": begin, "steps": end}
-        state = train(ready.program, placement, [], state, numbers, pace=paced(ready, 0), clock=Clock(), **position)
+        state = train(
+            ready.program,
+            placement,
+            [],
+            state,
+            numbers,
+            pace=paced(ready, turn * len(stops) + number),
+            clock=Clock(),
+            **position,
+        )
     return state

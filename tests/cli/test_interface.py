@@ -21,8 +21,8 @@ HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "numpy", "scipy", "matplotli
 INTERFACE = {
     "fit": ["--cfg", "--config-dir", "--dry-run", "--json", "--multirun", "--trust", "-m", "overrides"],
     "launch": [
-        "--cfg", "--config-dir", "--devices-per-process", "--dry-run", "--json", "--logs", "--processes", "--trust",
-        "-n", "overrides", "verb",
+        "--cfg", "--checkpoint", "--config-dir", "--devices-per-process", "--dry-run", "--json", "--logs",
+        "--processes", "--steps", "--trust", "-n", "overrides", "verb",
     ],
     "plan": ["--config-dir", "--json", "--search", "--trust", "overrides"],
     "evaluate": ["--checkpoint", "--json", "--split", "--trust", "overrides", "run"],

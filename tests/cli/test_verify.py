@@ -12,6 +12,7 @@ import pytest
 from command import typed
 
 from bigtrain.checkpoint import leaves, manifest
+from bigtrain.parallel import cluster
 
 RUN = (
     "model.widths=[8] model.dropout=0.1 batch_size=16 logger=jsonl steps=24 checkpoint.every=8 checkpoint.keep=9 "
@@ -78,7 +79,7 @@ def test_another_state_is_exit_1_and_its_first_leaf_is_named(run: Path, tmp_path
     assert json.loads((copy / "receipt.json").read_text())["equal"] is False
 
 
-def test_refusals(run: Path, tmp_path: Path) -> None:
+def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = {
         "--checkpoint 5": "error: --checkpoint: there is no 5\n  allowed: 0, 8, 16, 24\n",
         "--checkpoint last": "error: --checkpoint: 'last' is no step\n  allowed: 0, 8, 16, 24\n",
@@ -92,8 +93,16 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     rewritten(copy / "checkpoints" / "000000024", lambda meta: meta["made"].update(processes=2))
     done = typed(f"verify {copy}")
-    said = "the run was trained in 2 processes, and verify replays in one"
-    assert (done.code, done.err) == (2, f"error: {copy}/checkpoints: {said}\n")
+    said = "the run was trained in 2 processes, and verify was started in 1"
+    hint = f"bigtrain launch -n 2 verify {copy}, or start it as the run was started"
+    assert (done.code, done.err) == (2, f"error: {copy}: {said}\n  {hint}\n")
+    for name, value in cluster.told("127.0.0.1:1", 2, 0).items():  # as `bigtrain launch -n 2 verify` says it
+        monkeypatch.setenv(name, value)
+    done = typed(f"verify {run}")
+    said = "the run was trained in 1 process, and verify was started in 2"
+    assert (done.code, done.err) == (2, f"error: {run}: {said}\n  bigtrain verify {run}\n")
+    for name in cluster.told("", 2, 0):
+        monkeypatch.delenv(name)
     cut = copy / "checkpoints" / "000000016" / "arrays" / "manifest.ocdbt"
     cut.write_bytes(cut.read_bytes()[:-1])
     done = typed(f"verify {copy} --checkpoint 16 --steps 2")
