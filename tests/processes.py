@@ -84,6 +84,7 @@ def started(
     folder: Path,
     variables: Sequence[Mapping[str, str]] | None = None,
     wanted: int | None = None,
+    verb: str = "fit",
 ) -> Iterator[list[subprocess.Popen[str]]]:
     """Processes started one by one, as a cluster would, by `distributed.*` or by variables; what is left is killed.
 
@@ -97,7 +98,7 @@ def started(
         extra = dict(variables[rank]) if variables else {}
         with open(folder / f"out-{rank}.txt", "w") as out, open(folder / f"err-{rank}.txt", "w") as err:
             running.append(
-                subprocess.Popen(command("fit", *given), env=environment(**extra), stdout=out, stderr=err, text=True)
+                subprocess.Popen(command(verb, *given), env=environment(**extra), stdout=out, stderr=err, text=True)
             )
     try:
         yield running

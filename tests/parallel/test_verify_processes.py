@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from command import typed
-from processes import launch
+from processes import codes, errors, launch, started
 
 from bigtrain.checkpoint import leaves, manifest
 
@@ -48,7 +49,7 @@ def test_two_processes_give_the_recorded_state_and_one_is_told_so(tmp_path: Path
     ("processes", "options"),
     [
         (2, ("model=cnn", "mesh=data")),
-        (2, ("model=gpt", "model.width=32", "model.layers=2", "data=text", "data.length=16", "mesh=fsdp")),
+        (2, ("model=transformer/nano", "model.width=32", "model.layers=2", "data=text", "data.length=16", "mesh=fsdp")),
         (4, ("model.widths=[64]", "mesh=data")),
         (4, ("model.widths=[64]", "mesh=fsdp")),
         (2, ("model.widths=[64]", "mesh=fsdp_tensor", "mesh.tensor=2", "mesh.simulate=2")),
@@ -61,6 +62,18 @@ def test_as_many_processes_give_the_recorded_state(processes: int, options: tupl
         done = launch(*how, str(run), "--json", *given)
         assert done.returncode == 0, done.stdout + done.stderr
         assert json.loads(done.stdout)["equal"]
+
+
+@pytest.mark.long
+def test_slurm_tasks_verify_a_run_that_two_processes_trained(tmp_path: Path) -> None:
+    """As `srun -n 2 bigtrain verify RUN` starts them."""
+    run = trained(tmp_path, 2, "model.widths=[64]", "mesh=fsdp")
+    shared = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    tasks = [{**shared, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in (0, 1)]
+    with started(2, str(run), folder=tmp_path, variables=tasks, verb="verify") as running:
+        assert codes(running, 100) == [0, 0], errors(tmp_path, 0) + errors(tmp_path, 1)
+    assert (tmp_path / "out-0.txt").read_text().startswith("equal       steps 4 to 8 give the recorded state")
+    assert (tmp_path / "out-1.txt").read_text() == ""
 
 
 @pytest.mark.long
