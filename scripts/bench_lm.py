@@ -29,6 +29,11 @@ MODELS = {
         *TOKENS, "model=transformer/gpt2", "model.dropout=0", "data.vocabulary=50304", "data.length=1024",
         "batch_size=64",
     ),
+    # the same size in the form of the larger ones: no biases, fewer and larger heads
+    "125M-llama": (
+        *TOKENS, "model=transformer", "model.layers=12", "model.width=768", "model.heads=6", "model.scan_layers=true",
+        "model.remat=dots", "data.vocabulary=50304", "data.length=2048", "batch_size=32",
+    ),
     "1B": (
         *TOKENS, "model=transformer/llama3_1b", "data.vocabulary=128256", "data.length=2048", "batch_size=8",
     ),
