@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from bigtrain.checkpoint import Checkpoints, Damaged, leaves
+from bigtrain.checkpoint import Checkpoints, Damaged, leaves, pattern
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.schema import CheckpointConfig
 
@@ -50,6 +54,54 @@ def test_restored_is_saved_bit_for_bit(tmp_path: Path) -> None:
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state(7))
     found = checkpoints.restore(7, abstract)
     jax.tree.map(np.testing.assert_array_equal, found, state(7))
+
+
+class Moments(NamedTuple):
+    """A part of an optimizer's state."""
+
+    count: jax.Array
+    mu: dict[str, jax.Array]
+
+
+def several_kinds(value: float) -> dict[str, object]:
+    """A state with all that a tree may have, and some dtypes."""
+    w = jnp.full((3, 2), value)
+    moments = Moments(jnp.int32(value), {"w": w.astype(jnp.bfloat16)})
+    return {"step": jnp.uint32(7), "params": {"w": w}, "rest": {}, "opt_state": ((moments, ()), [jnp.array([True])])}
+
+
+@pytest.mark.parametrize("make", [state, several_kinds])
+def test_the_second_of_a_kind_is_written_without_orbax_and_restored_by_it(
+    make: Callable[[float], dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pattern, "_KNOWN", {})
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig(keep=2))
+    checkpoints.save(1, make(1), {})
+    checkpoints.wait()
+    saver, checkpoints._saver = checkpoints._saver, None
+    checkpoints.save(2, make(2), {})
+    checkpoints.wait()
+    assert checkpoints._saver is None
+    checkpoints._saver = saver
+    for step in (1, 2):
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), make(step))
+        assert checkpoints.problem(step) is None
+        found = checkpoints.restore(step, abstract)
+        assert jax.tree.structure(found) == jax.tree.structure(make(step))
+        jax.tree.map(np.testing.assert_array_equal, found, make(step))
+        plain = ocp.StandardCheckpointer().restore(checkpoints.path(step).absolute() / "arrays")
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(plain), jax.tree.leaves(make(step)))
+    checkpoints.close()
+    described = [json.loads((checkpoints.path(step) / "arrays" / "_METADATA").read_text()) for step in (1, 2)]
+    assert described[0] == described[1]
+
+
+def test_a_large_state_is_left_to_orbax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pattern, "_KNOWN", {})
+    monkeypatch.setattr(pattern, "MOST_BYTES", 40)
+    saved(tmp_path, {1: None, 2: None})
+    assert list(pattern._KNOWN.values()) == [None]
+    assert pattern.known({"a": np.zeros(3)}) is None
 
 
 def test_the_saved_state_may_be_reused_at_once(tmp_path: Path) -> None:
@@ -134,14 +186,22 @@ def test_a_step_that_is_saved_is_never_written_again(tmp_path: Path, monkeypatch
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_a_save_that_fails_in_the_background_keeps_the_one_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first_of_its_kind", [True, False])
+def test_a_save_that_fails_in_the_background_keeps_the_one_before(
+    first_of_its_kind: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoints = saved(tmp_path, {7: None}, best=False)
+    full = OSError(28, "No space left on device")
+    if first_of_its_kind:
+        monkeypatch.setattr(pattern, "_KNOWN", {})
+    else:
+        monkeypatch.setattr(pattern.Pattern, "write", lambda *_: (_ for _ in ()).throw(full))
 
     class Failing:
         def save(self, *_: object) -> None: ...
 
         def wait_until_finished(self) -> None:
-            raise OSError(28, "No space left on device")
+            raise full
 
         def close(self) -> None: ...
 

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best checkpoint so far and its score."""
+
+    step: int
+    score: float
 
 
 def kept(steps: Sequence[int], last: int, best: int | None, every: int | None) -> set[int]:

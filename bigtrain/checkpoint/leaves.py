@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,7 @@ def completed(described: Described, state: Any, arrays: Path) -> Described:
     for path, _ in jax.tree_util.tree_leaves_with_path(state):
         name = jax.tree_util.keystr(path)
         if found[name][2] is None:
-            stored = ".".join(_key(entry) for entry in path)
-            kvstore = {"driver": "ocdbt", "base": f"file://{arrays.absolute()}/", "path": f"{stored}/"}
+            kvstore = {"driver": "ocdbt", "base": f"file://{arrays.absolute()}/", "path": f"{stored_path(path)}/"}
             array = tensorstore.open({"driver": "zarr", "kvstore": kvstore}, read=True).result().read().result()
             found[name] = [*found[name][:2], _hash(array)]
     return found
@@ -85,8 +84,12 @@ def state_hash(leaves: Described) -> str:
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
 
 
+def stored_path(path: Sequence[Any]) -> str:
+    """Where Orbax stores the leaf with this path in the tree."""
+    return ".".join(_key(entry) for entry in path)
+
+
 def _key(entry: Any) -> str:
-    """A part of a leaf's path as Orbax spells it."""
     return str(next(getattr(entry, name) for name in ("key", "idx", "name") if hasattr(entry, name)))
 
 

@@ -1,6 +1,6 @@
 """The checkpoints of a run: saved in the background, committed by one rename, verified before they are used.
 
-Each checkpoint is a folder `checkpoints/<step>/`: `arrays/` (Orbax's), `meta.json` (what belongs to them and is no
+Each checkpoint is a folder `checkpoints/<step>/`: `arrays/` (as Orbax lays them out), `meta.json` (what belongs to them and is no
 array), and `manifest.json`, which is written last and has the SHA-256 of every file. All of it is made in
 `<step>.partial/` and is on the disk before that gets its name; what is deleted loses its name first. So a folder
 that is named by a step is complete, at any moment, and one whose files don't match its manifest was damaged later.
@@ -22,10 +22,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from bigtrain.checkpoint import durable, leaves, manifest, orbax
+from bigtrain.checkpoint import durable, leaves, manifest, orbax, pattern
 from bigtrain.checkpoint.background import Background
 from bigtrain.checkpoint.failing import reported
-from bigtrain.checkpoint.kept import kept
+from bigtrain.checkpoint.kept import Best, kept
 from bigtrain.checkpoint.manifest import Damaged
 from bigtrain.checkpoint.memory import HostMemory
 from bigtrain.config.errors import InputError
@@ -35,14 +35,6 @@ from bigtrain.run.directory import saved_steps
 from bigtrain.run.monitor import mode_of
 
 ARRAYS, META = "arrays", "meta.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Best:
-    """The best checkpoint so far and its score."""
-
-    step: int
-    score: float
 
 
 class Checkpoints:
@@ -174,11 +166,17 @@ class Checkpoints:
         """The whole save of a process by itself."""
         try:
             self._make_room(step)
-            with orbax.LOCK:
-                self._orbax().save((self._partial(step) / ARRAYS).absolute(), state)
-                described = leaves.describe(state)  # while Orbax writes
-                self._orbax().wait_until_finished()
-            self._commit(step, leaves.completed(described, state, self._partial(step) / ARRAYS), meta)
+            folder, alike = (self._partial(step) / ARRAYS).absolute(), pattern.known(state)
+            if alike is not None:
+                alike.write(folder, state)
+                described = leaves.describe(state)
+            else:
+                with orbax.LOCK:
+                    self._orbax().save(folder, state)
+                    described = leaves.describe(state)  # while Orbax writes
+                    self._orbax().wait_until_finished()
+                pattern.learn(folder, state)
+            self._commit(step, described, meta)
         except BaseException:
             self._give_up(step)
             raise
