@@ -8,7 +8,6 @@ get the same files, with their own values; Orbax restores them as its own.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,9 +100,8 @@ def _read(folder: Path, state: Any) -> Pattern | None:
         if f"{name}/.zarray" not in stored:
             return None
         described = {**json.loads(store[f"{name}/.zarray"]), "compressor": None}
-        if described["shape"] != list(leaf.shape) or described["chunks"] != list(leaf.shape) or not math.prod(leaf.shape):
-            return None
-        if described["order"] != "C" or described["filters"] or not leaf.dtype.isnative:
+        whole = described["shape"] == described["chunks"] == list(leaf.shape) and leaf.size > 0
+        if not whole or described["order"] != "C" or described["filters"] or not leaf.dtype.isnative:
             return None
         arrays.append((name, described))
     if stored != foreseen:

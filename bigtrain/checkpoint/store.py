@@ -1,7 +1,7 @@
 """The checkpoints of a run: saved in the background, committed by one rename, verified before they are used.
 
-Each checkpoint is a folder `checkpoints/<step>/`: `arrays/` (as Orbax lays them out), `meta.json` (what belongs to them and is no
-array), and `manifest.json`, which is written last and has the SHA-256 of every file. All of it is made in
+Each checkpoint is a folder `checkpoints/<step>/`: `arrays/` (in Orbax's layout), `meta.json` (what belongs to them and
+is no array), and `manifest.json`, which is written last and has the SHA-256 of every file. All of it is made in
 `<step>.partial/` and is on the disk before that gets its name; what is deleted loses its name first. So a folder
 that is named by a step is complete, at any moment, and one whose files don't match its manifest was damaged later.
 

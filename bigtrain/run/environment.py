@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import bigtrain
@@ -21,14 +24,20 @@ def describe() -> dict[str, Any]:
         "bigtrain": bigtrain.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": dict(_versions()),
         "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
-        "git_commit": _git_commit(),
+        "git_commit": _git_commit(str(Path.cwd())),
         "command": ["bigtrain", *sys.argv[1:]],
     }
 
 
-def _git_commit() -> str | None:
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+@functools.cache  # what a process runs is what it has loaded, and two processes for each run of a sweep are many
+def _git_commit(folder: str) -> str | None:
     """The commit of the working directory's repository, with '+changes' if files differ from it."""
     try:
         commit = _git("rev-parse", "HEAD")

@@ -33,8 +33,14 @@ class Around:
         """Whether no further trial may start."""
         return self.listener() is not None or (self.until is not None and time.monotonic() >= self.until)
 
-    def members(self, jobs: Sequence[tuple[str, ...]]) -> list[Member]:
-        """The jobs, understood."""
+    def understood(self, jobs: Sequence[tuple[str, ...]]) -> list[Member]:
+        """The jobs, composed and checked; remembered until they are launched. Raises `ConfigError`."""
         missing = [job for job in jobs if job not in self.known]
-        self.known |= {member.overrides: member for member in members(missing, self.settings)}
+        if missing:
+            self.known |= {member.overrides: member for member in members(missing, self.settings)}
+        return [self.known[job] for job in jobs]
+
+    def members(self, jobs: Sequence[tuple[str, ...]]) -> list[Member]:
+        """The jobs that are launched now, understood."""
+        self.understood(jobs)
         return [self.known.pop(job) for job in jobs]

@@ -67,9 +67,7 @@ class Asked:
         """
         numbered = enumerate([item for item in proposals if item.trial is None], first)
         jobs = [self.job(Trial(at, item.values, directory_of(at), until=item.until)) for at, item in numbered]
-        found = members(jobs, around.settings)
-        around.known |= {member.overrides: member for member in found}
-        return found
+        return around.understood(jobs)
 
 
 @dataclass

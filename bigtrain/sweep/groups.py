@@ -17,6 +17,7 @@ from bigtrain.data.placement import Resident
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Dataset
 from bigtrain.sweep.member import Member
+from bigtrain.train.once import Once
 from bigtrain.train.prepare import Prepared, converter, definition, given_numbers, prepare
 
 FREE = (
@@ -68,6 +69,7 @@ class Programs:
         self._made: dict[str, list[Prepared]] = {}
         self._data: dict[str, Dataset] = {}
         self._arrays: dict[str, dict[str, Any]] = {}  # training sets on the devices: one of each is enough
+        self._once: dict[str, Once] = {}  # and what else is found out of them
 
     @property
     def number(self) -> int:
@@ -107,9 +109,9 @@ class Programs:
                 return shared
         ready = prepare(member.checked, member.trusted, dataset)
         if isinstance(ready.placement, Resident):
-            key = _text([_node(member.checked.nodes["data"], ()), member.checked.run.mesh])
-            arrays = self._arrays.setdefault(key, ready.placement.arrays)
+            arrays = self._arrays.setdefault(_mesh_and_data(member), ready.placement.arrays)
             ready = dataclasses.replace(ready, placement=dataclasses.replace(ready.placement, arrays=arrays))
+        ready = dataclasses.replace(ready, once=self._once.setdefault(_mesh_and_data(member), ready.once))
         self._made.setdefault(coarse, []).append(ready)
         return ready
 
@@ -119,6 +121,11 @@ class Programs:
             self._data[key] = load_data(member.checked, member.trusted)
         check_batch(member.checked, self._data[key])
         return self._data[key]
+
+
+def _mesh_and_data(member: Member) -> str:
+    """What members have in common whose data is on the same devices in the same way."""
+    return _text([_node(member.checked.nodes["data"], ()), member.checked.run.mesh])
 
 
 def _coarse(checked: Checked) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import math
 import os
@@ -110,7 +111,12 @@ def run_dir_of(overrides: Sequence[str]) -> Path:
 def typed(overrides: Sequence[str], key: str) -> str | None:
     """What was typed for a key, the last time, without quotes; None where it wasn't."""
     found = [text for text in overrides if key_of(text) == key and "=" in text]
-    given = parse(found[-1]) if found else None
+    return _value(found[-1]) if found else None
+
+
+@functools.lru_cache(4096)  # Hydra's grammar takes a millisecond
+def _value(text: str) -> str | None:
+    given = parse(text)
     return None if given is None or given.value is None else str(given.value)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,12 @@ class Member:
     checked: Checked
     trusted: Trust
 
-    @property
+    @functools.cached_property
     def path(self) -> Path:
         """Its run directory."""
         return run_dir_of(self.overrides)
 
-    @property
+    @functools.cached_property
     def stop_at(self) -> str | None:
         """Where it is told to rest, as typed."""
         return typed(self.overrides, "stop_at")
@@ -86,6 +87,15 @@ class Silent(Console):
 
     def __init__(self) -> None:
         super().__init__(quiet=True)
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Nothing."""
+
+    def advance(self, step: int) -> None:
+        """Nothing."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Nothing."""
 
 
 class Request(Requests):
@@ -142,6 +152,7 @@ def train(member: Member, ready: Prepared, judge: Judge, listener: Requests | No
             listener=listener,
             alone=False,
             explains=False,
+            config=member.composed.written,
         )
         result.setdefault("parameters", sum(leaf.size for leaf in ready.program.abstract.params.values()))
         outcome = judge.outcome(result, member.stop_at)

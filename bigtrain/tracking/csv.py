@@ -30,6 +30,7 @@ class CSV:
                 if (row.get("step") or "").isdecimal() and int(row["step"]) <= resumed:
                     self._rows[int(row["step"])] = {name: value for name, value in row.items() if name and value}
         self._columns: list[str] = []
+        self._file = Appended(self._path)
         self._open: int | None = None  # the step whose row may still grow
         self._rewrite(list(dict.fromkeys(name for row in self._rows.values() for name in row)))
 
@@ -44,6 +45,7 @@ class CSV:
         """See `Logger`."""
         if self._open is not None:
             self._write_row()
+        self._file.close()
 
     def _write_row(self) -> None:
         """Appends the open row; a new metric makes a new column, and that a new file."""
@@ -54,9 +56,7 @@ class CSV:
         else:
             line = io.StringIO(newline="")
             csv.DictWriter(line, self._columns).writerow(row)
-            file = Appended(self._path)
-            file.write(line.getvalue())
-            file.close()
+            self._file.write(line.getvalue())
         self._open = None
 
     def _rewrite(self, columns: list[str]) -> None:
@@ -66,6 +66,7 @@ class CSV:
             writer.writeheader()
             writer.writerows(self._rows.values())
         os.replace(partial, self._path)
+        self._file.close()  # the one that was replaced
         self._columns = columns
 
 

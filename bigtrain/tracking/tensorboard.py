@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+FLUSH_SECONDS = 10.0  # a viewer sees lines that are older
+
 
 class TensorBoard:
     """Scalars for TensorBoard in the folder tensorboard/ of the run (`tensorboard --logdir RUN`)."""
@@ -19,20 +21,37 @@ class TensorBoard:
             directory: the run directory.
             resumed: the step a run continues from; the viewer drops what earlier files hold beyond it.
         """
-        from tensorboardX import SummaryWriter
-        from tensorboardX.proto import summary_pb2
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
 
+        folder = directory / "tensorboard"
+        folder.mkdir(exist_ok=True)
         # tensorboardX names its file by the second and overwrites it when a run is reopened within one
         suffix = f".{os.getpid()}.{time.time_ns()}"
-        purge = None if resumed is None else resumed + 1
-        self._summary: Any = summary_pb2.Summary  # a generated class: no type checker knows it
-        self._writer: Any = SummaryWriter(str(directory / "tensorboard"), purge_step=purge, filename_suffix=suffix)
+        self._summary: Any = summary_pb2.Summary  # generated classes: no type checker knows them
+        self._event: Any = event_pb2.Event
+        # the file itself: tensorboardX's own writer has a queue between processes and two threads for each
+        self._writer: Any = EventsWriter(str(folder / "events"), suffix)
+        if resumed is not None:
+            session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(self._event(session_log=session), resumed + 1)
+        self._flush()
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """See `Logger`; one event for all numbers of a step, which costs a fifth of an event for each."""
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-        self._writer.file_writer.add_summary(self._summary(value=values), step)
+        self._write(self._event(summary=self._summary(value=values)), step)
+        if time.monotonic() >= self._due:
+            self._flush()
 
     def close(self) -> None:
         """See `Logger`."""
         self._writer.close()
+
+    def _write(self, event: Any, step: int) -> None:
+        event.wall_time, event.step = time.time(), step
+        self._writer.write_event(event)
+
+    def _flush(self) -> None:
+        self._writer.flush()
+        self._due = time.monotonic() + FLUSH_SECONDS

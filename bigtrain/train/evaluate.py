@@ -17,6 +17,7 @@ from bigtrain.data.spec import Source, Spec
 from bigtrain.parallel.arrays import Share
 from bigtrain.parallel.pulse import beat
 from bigtrain.parallel.rules import Rules
+from bigtrain.train.once import Once
 from bigtrain.train.program import Program
 from bigtrain.train.state import TrainState
 
@@ -66,12 +67,21 @@ class Batching:
 
 
 class Scorer:
-    """Evaluates states on one split; a small split is sent to the device once."""
+    """Evaluates states on one split; a small split is sent to the device once, for all scorers with the same `once`."""
 
-    def __init__(self, program: Program, batching: Batching, source: Source, numbers: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        batching: Batching,
+        source: Source,
+        numbers: Mapping[str, Any],
+        once: Once | None = None,
+    ) -> None:
         self.program, self.batching, self.source, self.numbers = program, batching, source, numbers
         keep = len(source) * batching.spec.example_bytes <= KEPT_BYTES
-        self._kept: list[Chunk] | None = list(batching.chunks(source)) if keep else None
+        self._kept: list[Chunk] | None = None
+        if keep:
+            self._kept = (once or Once()).chunks(batching, source, lambda: list(batching.chunks(source)))
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """The mean of the loss and of every metric over the split."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -38,14 +40,16 @@ def finish(
     begun: int,
 ) -> dict[str, Any]:
     """Scores the final state on every split but the training one, and writes result.json."""
-    with clock.part("evaluation"):
-        scores, notes = final_scores(ready, state, numbers)
     best, step = checkpoints.best(), int(state.step)
+    meta = checkpoints.meta(step)
+    with clock.part("evaluation"):
+        known = {"validation": meta["scores"]} if meta.get("scores") else {}
+        scores, notes = final_scores(ready, state, numbers, known)
     stopped = None
     if step < ready.lengths.steps:
-        waited = checkpoints.meta(step)["early_stopping"]["evaluations"]
+        waited = meta["early_stopping"]["evaluations"]
         stopped = {"step": step, "of": ready.lengths.steps, "evaluations": waited}
-    notes += left_out(checkpoints.meta(step))
+    notes += left_out(meta)
     result = {
         "run_dir": str(directory.path),
         "steps": step,
@@ -66,10 +70,19 @@ def finish(
     return result
 
 
-def final_scores(ready: Prepared, state: TrainState, numbers: Any) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """The means of every split but the training one, those of written texts among them, and what to say of them."""
+def final_scores(
+    ready: Prepared, state: TrainState, numbers: Any, known: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """The means of every split but the training one, those of written texts among them, and what to say of them.
+
+    Args:
+        ready: the compiled run.
+        state: the final state.
+        numbers: the hyperparameters, on the devices.
+        known: the means of splits on which this very state was evaluated already.
+    """
     scores = {
-        split: Scorer(ready.program, ready.batching, source, numbers)(state)
+        split: dict(known.get(split) or Scorer(ready.program, ready.batching, source, numbers, ready.once)(state))
         for split, source in ready.dataset.splits.items()
         if split != "train"
     }

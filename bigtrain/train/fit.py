@@ -65,6 +65,7 @@ class Beside:
     check: CheckFinite
     alone: bool = True
     requested: interrupt.Requests = field(default_factory=interrupt.Requests)  # until somebody listens, nobody asks
+    config: Mapping[str, Any] | None = None
     made: Mapping[str, Any] = field(default_factory=dict)  # what the state comes from, kept with each checkpoint
 
 
@@ -79,6 +80,7 @@ def fit(
     listener: interrupt.Requests | None = None,
     alone: bool = True,
     explains: bool = True,
+    config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains to the last step and returns the result: scores by split, steps, seconds, and where everything is.
 
@@ -92,11 +94,12 @@ def fit(
         listener: asks the run to end; by default, a signal to this process does.
         alone: whether the run is by itself: one of many draws no curves.png, and holds its best state until it saves.
         explains: whether to find out which step it was, and what of it, when a number is not finite.
+        config: what `directory.config()` gives, where that is known.
 
     Raises:
         InputError: when another trainer has the directory, or nothing in it can be gone on from.
     """
-    beside = Beside(checked, trusted, directory, console, clock, CheckFinite(ready.lengths.steps), alone)
+    beside = Beside(checked, trusted, directory, console, clock, CheckFinite(ready.lengths.steps), alone, config=config)
     with held(directory.path):
         return _fit(ready, beside, listener, explains=explains)
 
@@ -114,7 +117,8 @@ def _fit(ready: Prepared, beside: Beside, listener: interrupt.Requests | None, *
     begun = start.step
     directory.write("environment.json", json.dumps(found, indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
-    made = provenance(ready, directory.config(), found, start.data)
+    config = directory.config() if beside.config is None else beside.config
+    made = provenance(ready, config, found, start.data)
     again = partial(begin, ready, checkpoints, numbers, console.say)
 
     def restored() -> tuple[TrainState, int]:
@@ -157,8 +161,9 @@ def attempt(
         loggers = open_loggers(beside, start.step, closing)
         closing.callback(saved, checkpoints, clock)
         closing.callback(console.close)
-        history = History(read_lines(directory.path / "metrics.jsonl"))
-        parts, rescue = assemble(ready, start, numbers, checkpoints, [*loggers, console, history], beside)
+        history = History(read_lines(directory.path / "metrics.jsonl") if beside.alone else ())
+        kept = [history] if beside.alone else []
+        parts, rescue = assemble(ready, start, numbers, checkpoints, [*loggers, console, *kept], beside)
         parts += traced(ready, start.step, directory, console, clock, closing)
         console.begin(start.step, lengths.steps)
         decided = has_ended(start.waiting, ready.run.early_stopping)  # and was killed before its scores were written
@@ -256,7 +261,7 @@ def assemble(
     rescue = Rescue(lengths.steps, save.save, say)
     validation, scorer = ready.dataset.splits.get("validation"), None
     if validation is not None:
-        scorer = Scorer(ready.program, ready.batching, validation, numbers)
+        scorer = Scorer(ready.program, ready.batching, validation, numbers, ready.once)
         parts.append(hooks.Evaluate(lengths.eval_every, scorer, loggers, scores, log))
         monitored = (run.early_stopping, run.checkpoint.monitor, checkpoints.mode)
         parts.append(EarlyStopping(lengths.eval_every, *monitored, scores, save.save, save.waiting))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from bigtrain.tasks.fits import check_fits
 from bigtrain.train import cache
 from bigtrain.train.evaluate import Batching
 from bigtrain.train.lower import Lowered, lower_program
+from bigtrain.train.once import Once
 from bigtrain.train.program import Definition, Program
 
 EVALUATED_VALUES = 1 << 20  # numbers of inputs or scores that an evaluation batch may have beyond the training batch
@@ -60,6 +62,7 @@ class Prepared:
     program: Program
     compile_seconds: float
     cached: cache.CacheCount
+    once: Once = dataclasses.field(default_factory=Once)  # shared by all runs on this data
 
 
 def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duration], int]]:

@@ -36,7 +36,7 @@ def begin(
     Raises:
         InputError: all checkpoints are damaged, or the data is not what it was.
     """
-    data = distributed.current().shared("data", lambda: fingerprint.fingerprint(ready.dataset))
+    data = distributed.current().shared("data", lambda: ready.once.fingerprint(ready.dataset))
     steps = checkpoints.steps()
     damaged: dict[int, str] = {}
     for step in reversed(steps):
