@@ -110,7 +110,7 @@ class Order:
         return np.concatenate(blocks)[first - offset : last - offset].reshape(number, self.batch_size)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=128)  # of 128 KB: members of a sweep that train together have one or two each
 def _block(size: int, seed: int, length: int, at: int) -> np.ndarray:
     """The examples at positions [at * length, (at + 1) * length) of the endless sequence.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bigtrain.tracking.append import Appended
@@ -36,35 +36,42 @@ class CSV:
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds to the row of the step, which is written when the next step comes; see `Logger`."""
-        if self._open is not None and step != self._open:
-            self._write_row()
-        self._open = step
-        self._rows.setdefault(step, {"step": step}).update(scalars)
+        self.log_all([(step, scalars)])
+
+    def log_all(self, lines: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Several lines; see `Tolerant`."""
+        steps = dict.fromkeys([] if self._open is None else [self._open])
+        for step, scalars in lines:
+            self._rows.setdefault(step, {"step": step}).update(scalars)
+            steps[step] = None
+        *ended, last = steps
+        self._write_rows(ended, last)
+        self._open = last
 
     def close(self) -> None:
         """See `Logger`."""
         if self._open is not None:
-            self._write_row()
+            self._write_rows([self._open])
+            self._open = None
         self._file.close()
 
-    def _write_row(self) -> None:
-        """Appends the open row; a new metric makes a new column, and that a new file."""
-        row = self._rows[self._open]  # type: ignore[index]
-        new = [name for name in row if name not in self._columns]
-        if new or not self._path.exists():
-            self._rewrite([*self._columns, *new])
-        else:
-            line = io.StringIO(newline="")
-            csv.DictWriter(line, self._columns).writerow(row)
-            self._file.write(line.getvalue())
-        self._open = None
+    def _write_rows(self, steps: Sequence[int], growing: int | None = None) -> None:
+        """Appends the rows of some steps; a new metric makes a new column, and that a new file, without `growing`."""
+        rows = [self._rows[step] for step in steps]
+        new = dict.fromkeys(name for row in rows for name in row if name not in self._columns)
+        if rows and (new or not self._path.exists()):
+            self._rewrite([*self._columns, *new], growing)
+        elif rows:
+            text = io.StringIO(newline="")
+            csv.DictWriter(text, self._columns).writerows(rows)
+            self._file.write(text.getvalue())
 
-    def _rewrite(self, columns: list[str]) -> None:
+    def _rewrite(self, columns: list[str], growing: int | None = None) -> None:
         partial = self._path.with_suffix(".partial")
         with open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows(self._rows.values())
+            writer.writerows(row for step, row in self._rows.items() if step != growing)
         os.replace(partial, self._path)
         self._file.close()  # the one that was replaced
         self._columns = columns

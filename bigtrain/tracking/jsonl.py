@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bigtrain.run.history import read_lines
@@ -35,7 +35,11 @@ class JSONL:
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """One line; see `Logger`."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self.log_all([(step, scalars)])
+
+    def log_all(self, lines: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Several lines; see `Tolerant`."""
+        self._file.write("".join(json.dumps({"step": step, **scalars}) + "\n" for step, scalars in lines))
 
     def close(self) -> None:
         """See `Logger`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from bigtrain.config.errors import RunError
 
@@ -31,13 +32,15 @@ class Tolerant:
     run is continued says so (`continues = True`), and has to have all its lines before a checkpoint is made.
 
     Args:
-        inner: the logger.
+        inner: the logger; it may take several lines at once (`log_all`), all of them or none.
         name: what people call it.
         say: tells them.
+        hold: lines are kept for so many seconds, to be handed over together; before a checkpoint, all of them are.
     """
 
-    def __init__(self, inner: Logger, name: str, say: Callable[[str], None]) -> None:
-        self.inner, self.name, self.say = inner, name, say
+    def __init__(self, inner: Logger, name: str, say: Callable[[str], None], hold: float = 0.0) -> None:
+        self.inner, self.name, self.say, self.hold = inner, name, say, hold
+        self._due = time.monotonic() + hold
         self._waiting: list[tuple[int, Mapping[str, float]]] = []
         self._lost = 0
         self._failures, self._rest = 0, 0  # failures in a row, and lines until it is tried again
@@ -45,6 +48,8 @@ class Tolerant:
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """See `Logger`; never raises."""
         self._waiting.append((step, dict(scalars)))
+        if self.hold and time.monotonic() < self._due:
+            return
         self._rest -= 1
         if self._rest > 0:
             self._drop()
@@ -86,12 +91,18 @@ class Tolerant:
 
     def _handed_over(self) -> Exception | None:
         """Gives the logger what waits for it, in order; what went wrong, if anything did."""
+        together: Any = getattr(self.inner, "log_all", None)
+        self._due = time.monotonic() + self.hold
         while self._waiting:
+            number = len(self._waiting) if together is not None else 1
             try:
-                self.inner.log(*self._waiting[0])
+                if together is None:
+                    self.inner.log(*self._waiting[0])
+                else:
+                    together(self._waiting)
             except Exception as error:  # of whatever library is behind it
                 return error
-            del self._waiting[0]
+            del self._waiting[:number]
         self._failures = 0
         return None
 

@@ -53,6 +53,9 @@ if TYPE_CHECKING:  # it arrives as an object: training names no tracker
     from bigtrain.tracking.console import Console
 
 
+LOGGED_SECONDS = 1.0  # the lines of a run that is one of many are written together, so many seconds late or less
+
+
 @dataclass(frozen=True)
 class Beside:
     """What goes with a run from its first attempt to its last."""
@@ -239,7 +242,8 @@ def open_loggers(beside: Beside, step: int, closing: ExitStack) -> list[Logger]:
         return loggers
     for name, node in beside.checked.loggers.items():
         made = build(node, beside.trusted, directory=beside.directory.path, resumed=step or None)
-        loggers.append(Tolerant(made, name, partial(beside.console.say, style="yellow")))
+        say = partial(beside.console.say, style="yellow")
+        loggers.append(Tolerant(made, name, say, 0.0 if beside.alone else LOGGED_SECONDS))
         closing.callback(loggers[-1].close)
     return loggers
 

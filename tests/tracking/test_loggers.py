@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import struct
 from pathlib import Path
 
 import pytest
 
+from bigtrain.config.errors import RunError
 from bigtrain.run.history import read_lines
+from bigtrain.tracking.append import Appended
 from bigtrain.tracking.console import Console, clock
 from bigtrain.tracking.csv import CSV
 from bigtrain.tracking.jsonl import JSONL
+from bigtrain.tracking.logger import Tolerant
 from bigtrain.tracking.tensorboard import TensorBoard
 
 
@@ -48,6 +52,57 @@ def test_csv_is_one_table_with_a_row_a_step(tmp_path: Path) -> None:
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["train/loss"]) for row in rows] == [("1", "2.0"), ("2", "9.0")]
+
+
+LINES = [
+    (1, {"train/loss": 2.0}), (2, {"train/loss": 1.0}), (2, {"validation/loss": 1.5}), (3, {"train/loss": 0.5}),
+    (4, {"train/loss": 0.25, "skipped": 1.0}), (5, {"train/loss": 0.125}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [JSONL, CSV])
+@pytest.mark.parametrize("cuts", [(), (1,), (2,), (3,), (4,), (2, 3), (1, 5)])
+def test_lines_that_are_handed_over_together_are_those_one_by_one(
+    made: type[JSONL] | type[CSV], cuts: tuple[int, ...], tmp_path: Path
+) -> None:
+    found = []
+    for name, ends in (("one", range(1, len(LINES))), ("several", cuts)):
+        folder = tmp_path / name
+        folder.mkdir()
+        logger = made(directory=folder)
+        for first, last in itertools.pairwise([0, *ends, len(LINES)]):
+            logger.log_all(LINES[first:last])
+        logger.close()
+        found.append({path.name: path.read_text() for path in folder.iterdir()})
+    assert found[0] == found[1]
+
+
+def test_held_lines_are_written_before_a_checkpoint_and_at_the_end(tmp_path: Path) -> None:
+    logger = Tolerant(JSONL(directory=tmp_path), "jsonl", lambda text: None, hold=1000.0)
+    for step, scalars in LINES:
+        logger.log(step, scalars)
+        if step == 3:
+            assert read_lines(tmp_path / "metrics.jsonl") == []
+            logger.insist()
+            assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 2, 3]
+    logger.close()
+    assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 2, 3, 4, 5]
+
+
+def test_held_lines_that_could_not_be_written_are_written_later_and_once(tmp_path: Path) -> None:
+    logger = Tolerant(CSV(directory=tmp_path), "csv", lambda text: None, hold=1000.0)
+    for step in range(1, 4):
+        logger.log(step, {"train/loss": float(step)})
+    logger.insist()
+    for step in range(4, 7):
+        logger.log(step, {"train/loss": float(step)})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Appended, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(RunError, match="No space left"):
+            logger.insist()
+    logger.close()
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_tensorboard_files_hold_every_scalar_also_after_reopening_within_a_second(tmp_path: Path) -> None:
