@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import signal
 import sys
@@ -23,6 +22,8 @@ _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EAC
 
 def entry() -> NoReturn:
     """The command itself: `main`, and the end of the process."""
+    import gc
+
     from bigtrain.run.ending import end_process
 
     gc.set_threshold(OBJECTS, 10, 10)

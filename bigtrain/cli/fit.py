@@ -165,7 +165,11 @@ def understood(
     overrides: Sequence[str], config_dir: Path | None, trust: Sequence[str]
 ) -> tuple[Composed, Checked, Trust]:
     """The composed and checked config; without JAX."""
-    composed = compose(overrides, config_dir)
+    return checked_of(compose(overrides, config_dir), trust)
+
+
+def checked_of(composed: Composed, trust: Sequence[str]) -> tuple[Composed, Checked, Trust]:
+    """A composed config, checked, with whose code it may run."""
     plugins = composed.resolved.get("plugins") or ()
     if not isinstance(plugins, (list, tuple)) or not all(isinstance(name, str) for name in plugins):
         raise ConfigError("plugins", f"{plugins!r} is not allowed", allowed="a list of package names, e.g. [mypkg]")

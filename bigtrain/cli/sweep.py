@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.cli import sweep_report
-from bigtrain.cli.fit import check_loggers, flags, understood
+from bigtrain.cli.fit import check_loggers, checked_of, flags
 from bigtrain.config.check import Checked
-from bigtrain.config.compose import to_yaml
+from bigtrain.config.compose import compose_each, to_yaml
 from bigtrain.config.duration import Duration
 from bigtrain.config.errors import ConfigError, code_of
 from bigtrain.config.overrides import key_of
@@ -24,6 +24,7 @@ from bigtrain.config.sweep_schema import SweepChoice, read
 from bigtrain.config.trust import Trust
 
 if TYPE_CHECKING:
+    from bigtrain.data.spec import Dataset
     from bigtrain.sweep.conduct import Asked, Conductor
     from bigtrain.sweep.results import Sweep
     from bigtrain.sweep.space import Space
@@ -56,9 +57,9 @@ def run(
     space, base = parse_space([*kept, *typed], config_dir)
     _check_own(space, base)
     last = [f"{item.key}={item.choices[-1] if item.choices else item.text(item.high)}" for item in space]
-    understood([*base, *last], config_dir, trust)  # an interval is allowed from end to end
     first = [f"{item.key}={item.choices[0] if item.choices else item.text(item.low)}" for item in space]
-    composed, checked, trusted = understood([*base, *first], config_dir, trust)
+    both = [checked_of(composed, trust) for composed in compose_each(base, [last, first], config_dir)]
+    composed, checked, trusted = both[1]  # and the other was checked: an interval is allowed from end to end
     _check_composed(checked, choice)
     if cfg:
         sys.stdout.write(to_yaml(composed.written))
@@ -89,8 +90,10 @@ class _Wish:
         """Checks the first round, and runs the sweep."""
         from bigtrain.config import multirun
         from bigtrain.config.build import build
+        from bigtrain.data.load import load_data
         from bigtrain.sweep.around import Around
         from bigtrain.sweep.conduct import Conductor, opened
+        from bigtrain.sweep.groups import data_of
         from bigtrain.sweep.job import Judge
         from bigtrain.sweep.member import Settings
         from bigtrain.sweep.portion import plugins
@@ -99,11 +102,13 @@ class _Wish:
         common, console = self.choice.common, Console()
         sought = objectives(checked, common.objectives)
         multirun.check_launcher(self.base, launching, plugins()[1].NODES, self.config_dir)
-        numbers = changeable(checked, trusted, sought)
+        check_loggers(checked, trusted)
+        dataset = load_data(checked, trusted)
+        numbers = changeable(checked, trusted, sought, dataset)
         search = build(self.choice.search, trusted, space=self.space, objectives=sought, numbers=numbers)
         settings = Settings(Judge(sought, common.score), self.config_dir and str(self.config_dir), self.trust)
         asked = self._asked(checked)
-        around = Around(settings, console.say, until=asked.until)
+        around = Around(settings, console.say, until=asked.until, datasets={data_of(checked): dataset})
         first = asked.understood(search.propose(()), around)
         if dry_run:
             sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
@@ -175,19 +180,16 @@ def objectives(checked: Checked, named: Sequence[str]) -> tuple[Objective, ...]:
     return tuple(found)
 
 
-def changeable(checked: Checked, trusted: Trust, sought: Sequence[Objective]) -> frozenset[str]:
+def changeable(checked: Checked, trusted: Trust, sought: Sequence[Objective], dataset: Dataset) -> frozenset[str]:
     """The keys that may change in the middle of a run: numbers of its program that are no facts of its beginning.
 
     Raises:
         ConfigError: when the runs don't report what is sought.
     """
-    from bigtrain.data.load import load_data
     from bigtrain.parallel import mesh as meshes
     from bigtrain.parallel.rules import Rules
     from bigtrain.train.prepare import check_metric, outline
 
-    check_loggers(checked, trusted)
-    dataset = load_data(checked, trusted)
     meshes.simulate(checked.run.mesh)
     made = outline(checked, trusted, dataset, Rules.of(meshes.make(checked.run.mesh), checked.run.mesh))
     for objective in sought:

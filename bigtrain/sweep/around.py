@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bigtrain.data.spec import Dataset
 from bigtrain.sweep.job import Judge
 from bigtrain.sweep.member import Member, Settings, members
 from bigtrain.train.interrupt import Requests
@@ -21,6 +22,7 @@ class Around:
         listener: says when the sweep is to save and end.
         until: the moment, of the monotonic clock, after which no trial starts; None without one.
         known: jobs that are composed and checked already.
+        datasets: what is loaded already, by `bigtrain.sweep.groups.data_of`.
     """
 
     settings: Settings = field(default_factory=lambda: Settings(Judge(())))
@@ -28,6 +30,7 @@ class Around:
     listener: Requests = field(default_factory=Requests)
     until: float | None = None
     known: dict[tuple[str, ...], Member] = field(default_factory=dict)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
 
     def over(self) -> bool:
         """Whether no further trial may start."""

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from bigtrain.config import numbers as config_numbers
@@ -65,9 +66,9 @@ class Refused:
 class Programs:
     """The compiled programs of a sweep, each made once and kept for the members that come later."""
 
-    def __init__(self) -> None:
+    def __init__(self, datasets: Mapping[str, Dataset] = MappingProxyType({})) -> None:
         self._made: dict[str, list[Prepared]] = {}
-        self._data: dict[str, Dataset] = {}
+        self._data = dict(datasets)  # what is loaded, by `data_of`
         self._arrays: dict[str, dict[str, Any]] = {}  # training sets on the devices: one of each is enough
         self._once: dict[str, Once] = {}  # and what else is found out of them
 
@@ -116,16 +117,21 @@ class Programs:
         return ready
 
     def _dataset(self, member: Member) -> Dataset:
-        key = _text(_node(member.checked.nodes["data"], ()))
+        key = data_of(member.checked)
         if key not in self._data:
             self._data[key] = load_data(member.checked, member.trusted)
         check_batch(member.checked, self._data[key])
         return self._data[key]
 
 
+def data_of(checked: Checked) -> str:
+    """What configs have in common that load the same data."""
+    return _text(_node(checked.nodes["data"], ()))
+
+
 def _mesh_and_data(member: Member) -> str:
     """What members have in common whose data is on the same devices in the same way."""
-    return _text([_node(member.checked.nodes["data"], ()), member.checked.run.mesh])
+    return _text([data_of(member.checked), member.checked.run.mesh])
 
 
 def _coarse(checked: Checked) -> str:

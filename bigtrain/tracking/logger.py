@@ -94,9 +94,9 @@ class Tolerant:
         together: Any = getattr(self.inner, "log_all", None)
         self._due = time.monotonic() + self.hold
         while self._waiting:
-            number = len(self._waiting) if together is not None else 1
+            number = 1 if together is None else len(self._waiting)
             try:
-                if together is None:
+                if number == 1:
                     self.inner.log(*self._waiting[0])
                 else:
                     together(self._waiting)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.sweep.around import Around
+from bigtrain.sweep.groups import Programs
 from bigtrain.sweep.isolated import Isolated
 from bigtrain.sweep.job import Outcome, run_dir_of
 from bigtrain.sweep.population import Population
@@ -21,7 +22,7 @@ from bigtrain.sweep.population import Population
 class Own(Launcher):
     """What bigtrain's launchers share: they belong to a sweep that is under way, which tells them when to stop."""
 
-    AT_ONCE = 32  # trials that are claimed together: another process may take the rest
+    AT_ONCE = 64  # trials that are claimed together: another process may take the rest
 
     def __init__(self) -> None:
         self.around = Around()
@@ -55,7 +56,7 @@ class PopulationLauncher(Own):
         """See `Own`."""
         if self._population is None:
             kind: Literal["auto", "sequential", "threads", "vmap"] = self.strategy  # type: ignore[assignment]
-            self._population = Population(self.around, kind, self.at_once)
+            self._population = Population(self.around, kind, self.at_once, Programs(self.around.datasets))
         for member, outcome in self._population.run(self.around.members(jobs)):
             yield member.path.as_posix(), outcome
 
