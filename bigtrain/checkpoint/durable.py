@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TRASH = ".trash-"
 PARTIAL = ".partial"
 DAMAGED = ".damaged"
+SYNCED_AT_ONCE = 8
 
 
 def sync(path: Path) -> None:
@@ -18,6 +22,16 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_all(paths: Sequence[Path]) -> None:
+    """The same of several; at once, since the disk takes about as long for all of them as for one."""
+    list(_syncing().map(sync, paths))
+
+
+@functools.cache
+def _syncing() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="bigtrain-sync")
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bigtrain.checkpoint.durable import sync, write_durably
+from bigtrain.checkpoint.durable import sync_all, write_durably
 from bigtrain.config.errors import InputError
 
 NAME = "manifest.json"
@@ -27,10 +27,7 @@ class Damaged(InputError):
 def write(folder: Path, step: int) -> None:
     """Makes everything in a folder durable, and writes down what it is."""
     files = {str(path.relative_to(folder)): _entry(path) for path in sorted(_files(folder))}
-    for path in [folder / name for name in files]:
-        sync(path)
-    for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-        sync(inner)
+    sync_all([*(folder / name for name in files), *(path for path in folder.rglob("*") if path.is_dir())])
     write_durably(folder / NAME, _text(step, files))
 
 

@@ -47,7 +47,7 @@ class Pattern:
         folder.mkdir()
         context = tensorstore.Context({"file_io_sync": False})
         stored: Any = {"driver": "ocdbt", "base": f"file://{folder}/"}
-        transaction = tensorstore.Transaction()
+        transaction = tensorstore.Transaction(atomic=True)  # one file of values
         store = tensorstore.KvStore.open(stored, context=context).result().with_transaction(transaction)
         for (path, described), leaf in zip(self.arrays, jax.tree.leaves(state), strict=True):
             store[f"{path}/.zarray"] = json.dumps(described).encode()
