@@ -151,9 +151,8 @@ def _dumpers() -> tuple[Any, Any]:
     from omegaconf._utils import get_omega_conf_dumper
 
     own: Any = get_omega_conf_dumper()
-    fast = type("_InC", (getattr(yaml, "CDumper", own),), {"ignore_aliases": own.ignore_aliases})
-    fast.yaml_representers = dict(own.yaml_representers)  # which quote what would be read as something else
-    return own, fast
+    plain = {"ignore_aliases": lambda self, data: True, "yaml_representers": own.yaml_representers}
+    return type("_Plain", (own,), plain), type("_InC", (getattr(yaml, "CDumper", own),), plain)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from bigtrain.config.compose import compose, compose_each, parse, to_yaml
 from bigtrain.config.errors import ConfigError
@@ -54,6 +55,21 @@ def test_the_environment_is_resolved_for_use_and_not_for_the_disk(monkeypatch: p
     assert found.resolved["data"]["path"] == "/data/set.npz"
     assert found.written["data"]["path"] == "${oc.env:MY_DATA}"
     assert "${oc.env:MY_DATA}" in to_yaml(found.written)
+
+
+ODD = (
+    "1e3", "yes", "x: y", "é", "line\nbreak", "- a", "x" * 300, " lead", "word " * 60, "#c", "it's", "\u2028x", "😀",
+    "a\tb", "", "!t", "0x1F", "1_000", "2020-01-01", "=", "\x01", "~", "null", "\\", '"q"', "trail ", "&a", "*b", "%",
+    "@", "`", 1e-5, 1e22, float("inf"), True, None, {}, [], ["1", 1], "${oc.env:HOME}",
+)  # fmt: skip
+
+
+def test_yaml_is_as_omegaconf_writes_it() -> None:
+    for value in ODD:
+        values = {"key": value, "inner": {"n": value, "list": [value]}}
+        assert to_yaml(values) == OmegaConf.to_yaml(OmegaConf.create(values)), repr(value)
+    written = compose([]).written
+    assert to_yaml(written) == OmegaConf.to_yaml(OmegaConf.create(written))
 
 
 def test_the_users_folder_stands_in_front(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 from command import bigtrain
 from support import run_fit
 
+from bigtrain.run.directory import RunDirectory
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.job import Judge, Outcome
 from bigtrain.sweep.member import Settings, members
 from bigtrain.sweep.population import Population
 from bigtrain.sweep.trial import Objective
+from bigtrain.train.provenance import config_hash
 
 SHORT = ("model.widths=[4]", "batch_size=16", "steps=40", "log_every=9", "optimizer=sgd")
 BASE = (
@@ -111,6 +113,23 @@ def test_other_verbs_use_a_member(tmp_path: Path) -> None:
     again = bigtrain("fit", f"run_dir={tmp_path / '1'}", "steps=30", "--json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["steps"] == 30
+
+
+def test_a_member_is_described_as_a_run_by_itself_is(tmp_path: Path) -> None:
+    """What members share, or are told instead of reading it back, is what each would have found."""
+    population(tmp_path, "threads", *DIFFERENT, base=SHORT)
+    for at, text in enumerate(DIFFERENT):
+        run_fit(tmp_path / f"alone-{at}", *SHORT, *text.split())
+        mine, wanted = (
+            json.loads((tmp_path / name / "checkpoints" / "000000040" / "meta.json").read_text())
+            for name in (str(at), f"alone-{at}")
+        )
+        assert mine["made"]["config"] == config_hash(RunDirectory(tmp_path / str(at)).config())
+        assert mine == wanted
+        results = [json.loads((tmp_path / name / "result.json").read_text()) for name in (str(at), f"alone-{at}")]
+        assert [results[0][split] for split in ("validation", "test")] == [
+            results[1][split] for split in ("validation", "test")
+        ]
 
 
 def test_members_of_different_lengths_share_slots(tmp_path: Path) -> None:
