@@ -79,13 +79,13 @@ def choose(ready: Prepared, members: int, kind: Kind | Literal["auto"], at_once:
     if platform != "cpu" or mesh.size > 1:
         return Strategy("sequential", 1, "each member takes all devices")
     try:
-        return _measured(ready, min(most, cores), members, most if resident else 1)
+        return _measured(ready, min(most, cores), members, most, most if resident else 1)
     except (RuntimeError, MemoryError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         return Strategy("sequential", 1, f"more at once could not be measured: {first}")
 
 
-def _measured(ready: Prepared, threads: int, members: int, slots: int) -> Strategy:
+def _measured(ready: Prepared, threads: int, members: int, most: int, slots: int) -> Strategy:
     """One after the other, as threads, or as one program: whichever takes the least time for a member's step.
 
     One program has to be compiled to be measured, so only where the steps are so short that the loop around them
@@ -99,7 +99,8 @@ def _measured(ready: Prepared, threads: int, members: int, slots: int) -> Strate
         together = seconds_a_step(ready, threads, steps)
         text += f", {threads} threads {together * 1e6:,.0f}"
         if together <= GAIN * alone:
-            found, best = Strategy("threads", threads, ""), together
+            # one more than there are cores: one or the other waits for the disk
+            found, best = Strategy("threads", min(most, threads + 1), ""), together
     if slots > 1 and best < TINY_SECONDS and best * members * ready.lengths.steps > WORTH_SECONDS:
         common = Slots(ready, slots).seconds_a_step(min(steps, MOST_STEPS))
         text += f", one program of {slots} {common * 1e6:,.0f}"
