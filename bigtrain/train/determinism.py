@@ -13,18 +13,19 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from bigtrain.train.flops import jaxprs_in
+from bigtrain.train.flops import ATTENTION, jaxprs_in
 
 
 def compiler_options(platform: str, deterministic: bool, traced: ClosedJaxpr) -> dict[str, bool]:
     """What XLA is told when it compiles a program for a platform; CPUs and TPUs always give the same numbers.
 
     Products of matrices do so on a GPU too, once the fastest algorithm is chosen, which the compilation cache keeps.
-    For convolutions cuDNN has to be kept from what is not, which also keeps XLA from trying which one is the fastest.
+    cuDNN has to be kept from convolutions and gradients of attention that don't, which also keeps XLA from trying which
+    algorithm of a product is the fastest.
     """
     if platform != "gpu" or not deterministic:
         return {}
-    if any(name == "conv_general_dilated" for name in _primitives(traced.jaxpr)):
+    if any(name == "conv_general_dilated" or name in ATTENTION for name in _primitives(traced.jaxpr)):
         return {"xla_gpu_exclude_nondeterministic_ops": True}
     return {"xla_gpu_enable_scatter_determinism_expander": True}
 
@@ -40,10 +41,10 @@ def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
 def asking_cudnn(deterministic: bool) -> Iterator[None]:
     """While programs are lowered in the block, the gradient of cuDNN's attention is asked to be deterministic.
 
-    XLA asks for it too, but in XLA up to the one of jax 0.11 only after it has looked the call up by its description,
-    so that a program with several layers doesn't find it again when it runs (openxla/xla#46500). Where the description
-    says so from the start, it is always the same. JAX has no public way to write into it; without this one function,
-    nothing is changed.
+    XLA asks for it too where it is told to by `compiler_options`, but up to the XLA of jax 0.11 only after it has looked
+    the call up by its description, so that a program with several layers doesn't find it again when it runs
+    (openxla/xla#46500). Where the description says so from the start, it is always the same; saying so here without
+    telling XLA has the same end. JAX has no public way to write into it; without this one function, nothing is changed.
     """
     name = "create_dot_product_attention_backend_config"
     from jax._src.cudnn import fused_attention_stablehlo as cudnn

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-_ATTENTION = {"dot_product_attention_fwd_wrapper": 1.0, "dot_product_attention_bwd_wrapper": 2.0}
+ATTENTION = {"dot_product_attention_fwd_wrapper": 1.0, "dot_product_attention_bwd_wrapper": 2.0}
 """cuDNN's attention as JAX names it, and its products in forward passes; what it computes again is left out."""
-_PRODUCTS = ("dot_general", "conv_general_dilated", *_ATTENTION)
+_PRODUCTS = ("dot_general", "conv_general_dilated", *ATTENTION)
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin", "cumsum", "cumlogsumexp"}
 _MOVES = {
     "broadcast_in_dim", "reshape", "transpose", "convert_element_type", "slice", "dynamic_slice", "gather",
@@ -92,8 +92,8 @@ def _operations(equation: Any) -> float:
         return _dot(equation)
     if name == "conv_general_dilated":
         return _convolution(equation)
-    if name in _ATTENTION:
-        return _ATTENTION[name] * _attention(equation)
+    if name in ATTENTION:
+        return ATTENTION[name] * _attention(equation)
     if name in _MOVES:
         return 0.0
     sizes = equation.invars if name in _REDUCTIONS else equation.outvars

@@ -1,6 +1,7 @@
 """What is asked of XLA and cuDNN so that a GPU gives the same numbers each time."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from bigtrain.train.determinism import asking_cudnn, compiler_options
 
 
-def test_only_a_gpu_is_told():
+def test_only_a_gpu_is_told(monkeypatch):
     def products(x):
         return jax.lax.fori_loop(0, 3, lambda _, y: y @ x, x)
 
@@ -20,6 +21,10 @@ def test_only_a_gpu_is_told():
     def convolved(x):
         return jax.lax.conv(x[None, None], jnp.ones((1, 1, 3, 3)), (1, 1), "SAME")[0, 0]
 
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91_000)
+    attention = partial(jax.nn.dot_product_attention, implementation="cudnn")
+    attended = jax.make_jaxpr(attention)(*[jnp.ones((2, 8, 2, 8), jnp.bfloat16)] * 3)
+    assert compiler_options("gpu", True, attended) == {"xla_gpu_exclude_nondeterministic_ops": True}
     traced, windowed = (jax.make_jaxpr(function)(jnp.ones((4, 4))) for function in (products, windows))
     assert compiler_options("gpu", True, traced) == {"xla_gpu_enable_scatter_determinism_expander": True}
     assert compiler_options("gpu", True, windowed) == {"xla_gpu_exclude_nondeterministic_ops": True}
