@@ -26,6 +26,7 @@ from bigtrain.config.errors import RunError
 from bigtrain.data.placement import Dispatch, Feed, Resident
 from bigtrain.data.sampler import Order
 from bigtrain.models.split import Parts
+from bigtrain.train.determinism import asking_cudnn
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.program import typed_number
 from bigtrain.train.state import TrainState
@@ -188,7 +189,8 @@ class Slots:
             indices[index, :number] = request.indices[request.done : request.done + number]
         try:
             feed = jax.device_put(indices, self._split)
-            self._states, log = self._advance(self._states, feed, np.int32(number), self._given())
+            with asking_cudnn(self.program.definition.deterministic):  # the first call lowers the program
+                self._states, log = self._advance(self._states, feed, np.int32(number), self._given())
             found = jax.device_get(log)  # blocks on the device
         except Exception as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]

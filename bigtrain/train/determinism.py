@@ -41,8 +41,8 @@ def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
 def asking_cudnn(deterministic: bool) -> Iterator[None]:
     """While programs are lowered in the block, the gradient of cuDNN's attention is asked to be deterministic.
 
-    XLA asks for it too where `compiler_options` tell it, but up to the one of jax 0.11 only after it has looked the call
-    up by its description, so that a program with several layers doesn't find it again when it runs
+    XLA asks for it too where `compiler_options` tell it, but up to the one of jax 0.11 only after it has looked up
+    the call by its description, so that a program with several layers doesn't find it again when it runs
     (openxla/xla#46500). Where the description says so from the start, it is always the same; saying so here without
     telling XLA has the same end. JAX has no public way to write into it; without this one function, nothing is changed.
     """
