@@ -77,7 +77,10 @@ def test_simulated_devices_and_the_page() -> None:
 
 
 @NO_WHEELS
-@pytest.mark.parametrize(("hardware", "extra"), [("tpu-v5e-8", "plan-tpu"), ("gpu-h100-8", "plan-gpu")])
+@pytest.mark.parametrize(
+    ("hardware", "extra"),
+    [pytest.param("tpu-v5e-8", "plan-tpu", marks=pytest.mark.long), ("gpu-h100-8", "plan-gpu")],
+)
 def test_without_the_extra_simulated_devices_stand_in(hardware: str, extra: str) -> None:
     done = typed(f"plan {LM} mesh=fsdp hardware={hardware} --json")
     assert done.code == 0, done.err

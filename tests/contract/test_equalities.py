@@ -120,7 +120,7 @@ def test_streamed_batches_are_the_resident_ones_bit_for_bit() -> None:
             np.testing.assert_array_equal(np.asarray(chunk[name])[: dispatch.number], expected)
 
 
-@pytest.mark.parametrize("stop", [1, 7, 13])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.long), 7, pytest.param(13, marks=pytest.mark.long)])
 def test_resumed_equals_uninterrupted(
     family: tuple[str, ...], stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_vae_on_digits_beats_the_best_product_of_bernoullis(tmp_path: Path) -> N
     assert (tmp_path / "run" / "samples" / "step-000800.png").is_file()
 
 
+@pytest.mark.long
 def test_lstm_beats_a_two_gram_count_model_within_300_steps(tmp_path: Path) -> None:
     result = run_fit(
         tmp_path / "run", "model=rnn", "data=text", "steps=300", "optimizer.learning_rate=5e-3", "eval_every=300"

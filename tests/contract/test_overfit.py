@@ -74,7 +74,10 @@ OVERFIT: dict[str, Row] = {
 }
 
 
-@pytest.mark.parametrize("family", OVERFIT)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=[pytest.mark.long] if name == "seq2seq_transformer" else []) for name in OVERFIT],
+)
 def test_family_learns_32_examples_by_heart(family: str, tmp_path: Path) -> None:
     write, run, metric, bound = OVERFIT[family]
     often = ("batch_size=32", "log_every=50", "optimizer.learning_rate=3e-3", "logger=jsonl")

@@ -30,6 +30,7 @@ print(json.dumps({"gathered": gathered, "peak": peak, "jax": "jax" in sys.module
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_20_gb_on_disk_train_in_less_than_2_gb_of_memory(tmp_path):
     number = 1_640_000

@@ -138,14 +138,14 @@ def test_a_full_disk_takes_no_line_of_the_metrics_that_has_room_later(
 def test_a_checkpoint_waits_for_the_lines_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is continued writes no line again that a checkpoint stands for: one that can't be written ends it."""
 
-    def full(self: JSONL, step: int, scalars: Mapping[str, float]) -> None:
-        if step == 16:
+    def full(self: JSONL, lines: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        if any(step == 16 for step, _ in lines):
             raise OSError(errno.ENOSPC, "No space left on device")
-        log(self, step, scalars)
+        log_all(self, lines)
 
-    log, chosen = JSONL.log, ("steps_per_dispatch=1", "log_every=4")
+    log_all, chosen = JSONL.log_all, ("steps_per_dispatch=1", "log_every=4")
     with monkeypatch.context() as patch:
-        patch.setattr(JSONL, "log", full)
+        patch.setattr(JSONL, "log_all", full)  # `log` is one of these
         with pytest.raises(RunError, match=r"logger jsonl: OSError.*No space left on device; earlier checkpoints"):
             trained(monkeypatch, broken(None), tmp_path / "run", *chosen)
     assert saved(tmp_path / "run") == [10]

@@ -8,8 +8,8 @@ import pytest
 from bigtrain.models import lookup
 
 
-@pytest.mark.parametrize("tokens", [1, 127, 128, 129, 1000, 3001])
-@pytest.mark.parametrize("size", [1, 3, 500, 5000])
+@pytest.mark.parametrize("tokens", [1, 128, 3001])
+@pytest.mark.parametrize("size", [3, 5000])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_sums_equal_those_of_numpy(tokens, size, dtype):
     rng = np.random.default_rng(tokens + size)
