@@ -48,6 +48,7 @@ def run(
     trust: Sequence[str],
 ) -> None:
     """Composes and checks every run of a sweep, trains them, and prints the best."""
+    from bigtrain.config import multirun
     from bigtrain.sweep.space import parse_space
 
     config_dir = None if config_dir is None else config_dir.expanduser().resolve()  # jobs may run elsewhere
@@ -56,6 +57,7 @@ def run(
     kept = [f"{key}={value}" for key, value in choice.common.params.items() if key not in map(key_of, typed)]
     space, base = parse_space([*kept, *typed], config_dir)
     _check_own(space, base)
+    multirun.check_name(launching)
     last = [f"{item.key}={item.choices[-1] if item.choices else item.text(item.high)}" for item in space]
     first = [f"{item.key}={item.choices[0] if item.choices else item.text(item.low)}" for item in space]
     both = [checked_of(composed, trust) for composed in compose_each(base, [last, first], config_dir)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import pkgutil
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ EXTRAS = {
     "submitit_slurm": "hydra-submitit-launcher", "ray": "hydra-ray-launcher", "ray_aws": "hydra-ray-launcher",
 }  # fmt: skip
 """Launchers that other packages bring, and the package of each."""
+
+OWN = ("isolated", "population")
+"""Our own (a test compares them with `bigtrain.sweep.portion`)."""
 
 _FIXED = (
     "hydra/sweeper=bigtrain", "hydra.sweep.subdir=.", "hydra.output_subdir=null", "hydra/job_logging=none",
@@ -89,6 +94,23 @@ def returned(job: Any) -> Any:
     return job.return_value if job.status == JobStatus.COMPLETED else job._return_value
 
 
+def check_name(launching: Sequence[str]) -> None:
+    """Refuses a launcher that no installed package can bring, before any of them is imported; `launching` is typed."""
+    found = importlib.util.find_spec("hydra_plugins")
+    places = list(found.submodule_search_locations or ()) if found else []
+    known = {"bigtrain_sweep", *(name.replace("-", "_") for name in EXTRAS.values())}
+    others = {module.name for module in pkgutil.iter_modules(places)} - known
+    for text in launching:
+        key, _, name = text.partition("=")
+        if key == "hydra/launcher" and not others and name not in (*OWN, *EXTRAS):
+            raise _unknown(key, name, OWN)
+
+
+def _unknown(key: str, name: str, known: Iterable[str]) -> ConfigError:
+    hint = did_you_mean(name, [*known, *EXTRAS])
+    return ConfigError(key, f"there is no launcher {name!r}", allowed=sorted({*known, *EXTRAS}), hint=hint)
+
+
 def check_launcher(
     overrides: Sequence[str],
     launching: Sequence[str],
@@ -118,8 +140,7 @@ def check_launcher(
         if name in EXTRAS:
             extra = {"submitit_local": "slurm", "submitit_slurm": "slurm", "ray_aws": "ray"}.get(name, name)
             raise ConfigError(key, f"{name!r} is not installed", hint=f"pip install 'bigtrain[{extra}]'")
-        hint = did_you_mean(name, [*known, *EXTRAS])
-        raise ConfigError(key, f"there is no launcher {name!r}", allowed=sorted({*known, *EXTRAS}), hint=hint)
+        raise _unknown(key, name, known)
     typed = compose.prepared(overrides, config_dir)
     with compose.engine(groups.search_dirs(config_dir)) as engine:
         try:

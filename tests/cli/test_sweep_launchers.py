@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from command import bigtrain
 
+from bigtrain.config import multirun
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.isolated import Isolated
 from bigtrain.sweep.job import Judge, Outcome
 from bigtrain.sweep.member import Settings
+from bigtrain.sweep.portion import plugins
 from bigtrain.sweep.trial import Objective
 
 SMALL = ("model.widths=[4]", "steps=20", "batch_size=16", "eval_every=10", "log_every=10", "logger=jsonl")
@@ -102,3 +104,7 @@ def test_what_is_told_to_end_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ((_, outcome),) = Isolated(1).run([(f"run_dir={tmp_path / 'trials' / '0'}",)], around)
     assert outcome.state == "waiting"
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["0.log.txt"]
+
+
+def test_the_names_of_our_own_launchers_are_known_before_they_are_imported() -> None:
+    assert sorted(plugins()[1].NODES) == sorted(multirun.OWN)

@@ -45,7 +45,7 @@ def killed(folder: Path, kills: int, *swept: str, seed: int = 0) -> tuple[int, i
         before = len(list(folder.glob("trials/*")))
         while len(list(folder.glob("trials/*"))) == before and process.poll() is None and time.monotonic() < begun + 60:
             time.sleep(0.02)  # until one more trial has begun
-        time.sleep(rng.uniform(0.0, 0.6))
+        time.sleep(rng.uniform(0.0, 0.25))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             met += 1
