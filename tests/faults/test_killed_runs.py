@@ -61,7 +61,7 @@ def forked(parent: Zygote, overrides: tuple[str, ...], random: np.random.Generat
             time.sleep(random.uniform(0.0, 2.0))
         else:
             until_further(run, before, lambda: exists(child))
-            time.sleep(random.uniform(0.0, 0.15))
+            time.sleep(random.uniform(0.0, 0.03))
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         return parent.end()
@@ -78,7 +78,7 @@ def launched(overrides: tuple[str, ...], random: np.random.Generator) -> Life:
         with open(run.with_suffix(".log"), "ab") as log:
             parent = subprocess.Popen(whole, env=environment(), stdout=log, stderr=log)
         until_further(run, before, lambda: parent.poll() is None)
-        time.sleep(random.uniform(0.0, 0.15))
+        time.sleep(random.uniform(0.0, 0.03))
         children = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
         if children:
             os.kill(children[int(random.integers(len(children)))], signal.SIGKILL)
