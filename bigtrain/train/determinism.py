@@ -7,7 +7,8 @@ differ in whether they do so. A run that is killed and goes on is then another r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,22 +38,36 @@ def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
             yield from _primitives(inner)
 
 
+_ONE_BY_ONE = threading.RLock()
+"""The members of a sweep are threads, and what is changed in JAX while one lowers its program holds for all."""
+
+
 @contextmanager
 def asking_cudnn(deterministic: bool) -> Iterator[None]:
     """While programs are lowered in the block, the gradient of cuDNN's attention is asked to be deterministic.
 
     XLA asks for it too where `compiler_options` tell it, but up to the one of jax 0.11 only after it has looked up
     the call by its description, so that a program with several layers doesn't find it again when it runs
-    (openxla/xla#46500). Where the description says so from the start, it is always the same; saying so here without
-    telling XLA has the same end. JAX has no public way to write into it; without this one function, nothing is changed.
+    (openxla/xla#46500). Where the description says so from the start, it is always the same; where only one of
+    the two says so, it fails as well. JAX has no public way to write into it; without this one function, nothing is changed.
     """
     name = "create_dot_product_attention_backend_config"
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
-    described = getattr(cudnn, name, None)
-    if not deterministic or described is None:
-        yield
-        return
+    with _ONE_BY_ONE:
+        described = getattr(cudnn, name, None)
+        if not deterministic or described is None:
+            yield
+            return
+        try:
+            setattr(cudnn, name, _asked(described))
+            yield
+        finally:
+            setattr(cudnn, name, described)
+
+
+def _asked(described: Callable[..., str]) -> Callable[..., str]:
+    """The same description of a call, of a gradient with the wish for one that is deterministic."""
 
     def asked(*given: Any, is_bwd: bool, **named: Any) -> str:
         config = json.loads(described(*given, is_bwd=is_bwd, **named))
@@ -60,8 +75,4 @@ def asking_cudnn(deterministic: bool) -> Iterator[None]:
             config["cudnn_fmha_backend_config"]["force_deterministic"] = True
         return json.dumps(config)
 
-    setattr(cudnn, name, asked)
-    try:
-        yield
-    finally:
-        setattr(cudnn, name, described)
+    return asked
