@@ -49,7 +49,8 @@ def asking_cudnn(deterministic: bool) -> Iterator[None]:
     XLA asks for it too where `compiler_options` tell it, but up to the one of jax 0.11 only after it has looked up
     the call by its description, so that a program with several layers doesn't find it again when it runs
     (openxla/xla#46500). Where the description says so from the start, it is always the same; where only one of
-    the two says so, it fails as well. JAX has no public way to write into it; without this one function, nothing is changed.
+    the two says so, it fails as well. JAX has no public way to write into it; without this one function, nothing is
+    changed.
     """
     name = "create_dot_product_attention_backend_config"
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
