@@ -1,7 +1,7 @@
 """What is not finite first in a step: its data, the output of a layer, the loss, a gradient, or what the update made.
 
-The step is done once more, from a state that is finite, and outside of the hot path: the forward pass operation by
-operation, so that the output of each module can be looked at, then the gradient, then the update.
+The step is done once more, from a state that is finite, and outside of the hot path, by a program that looks at the
+batch, the output of each module, the loss, the gradient and the update. All processes of a run take part in it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.extend.core import get_opaque_trace_state
 
 from bigtrain.data.placement import Feed
 from bigtrain.models.split import Parts, Recipe
-from bigtrain.parallel import distributed
 from bigtrain.parallel.naming import placed_by
 from bigtrain.train import step as training
 from bigtrain.train.finite import all_finite
@@ -44,8 +44,8 @@ class Finding:
 
 def diagnosed(program: Program, state: TrainState, feed: Feed, numbers: Mapping[str, Any]) -> Finding | None:
     """What is not finite first in the step from `state` with the first batch of a feed; None if all of it is finite."""
-    whole = program.rules.sharding()
-    look = jax.jit(lambda *given: _looked_at(program, *given), out_shardings=whole)
+    whole, modules = program.rules.sharding(), list[str]()
+    look = jax.jit(lambda *given: _looked_at(program, modules, *given), out_shardings=whole)
     with placed_by(program.rules):
         seen = jax.device_get(look(state, feed, numbers))
     rows = np.flatnonzero(~seen["rows"])
@@ -54,7 +54,7 @@ def diagnosed(program: Program, state: TrainState, feed: Feed, numbers: Mapping[
         if not fine.all():
             return Finding(f"the data itself: {name}", tuple(np.flatnonzero(~fine).tolist()))
     if not seen["loss"]:
-        found = _first_module(program, state, feed, numbers) if distributed.current().count == 1 else None
+        found = next((name for name, fine in zip(modules, seen["outputs"], strict=True) if not fine), None)
         return Finding(f"the output of {found}" if found else "the loss", few)
     for part, what in (("grads", "the gradient of"), ("rest", _PARTS["rest"])):
         broken = [name for name, fine in sorted(seen[part].items()) if not fine]
@@ -71,8 +71,10 @@ def _named(names: list[str]) -> str:
     return names[0] + (f" (and of {len(names) - 1} more)" if len(names) > 1 else "")
 
 
-def _looked_at(program: Program, state: TrainState, feed: Feed, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether each part of a step's computation is finite; inside a program."""
+def _looked_at(
+    program: Program, modules: list[str], state: TrainState, feed: Feed, numbers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Whether each part of a step's computation is finite; inside a program. The modules of `outputs` are named."""
     made, recipe, key = program.definition, program.recipe, training_key(numbers, state.step)
     task, fields = made.make_task(numbers), fields_of(program.recipe, numbers)
     dtype = jnp.dtype(PRECISIONS[made.precision])
@@ -82,10 +84,13 @@ def _looked_at(program: Program, state: TrainState, feed: Feed, numbers: Mapping
     ema = numbers["ema"] if made.ema else None
     given = (state, lambda *_: (grads, rest, metrics), made.chain.transformation(numbers), batch, key, ema)
     model, own = _model(recipe, state, fields, key, dtype)
-    losses = task.elements(model, batch, own)[0]
+    with _noting(model) as outputs:
+        losses = task.elements(model, batch, own)[0]
+    modules += [name for name, _ in outputs]
     return {
         "fields": {name: _rows(value) for name, value in batch.items() if jnp.issubdtype(value.dtype, jnp.floating)},
         "rows": _rows(losses),
+        "outputs": [fine for _, fine in outputs],
         "loss": jnp.isfinite(metrics["loss"].total),
         "grads": {name: all_finite(value) for name, value in grads.items()},
         "rest": {name: all_finite(value) for name, value in rest.items()},
@@ -105,32 +110,26 @@ def _model(recipe: Recipe, state: TrainState, fields: Any, key: jax.Array, dtype
     return recipe.merge(Parts(params, state.rest), fields, model_key, training=True), task_key
 
 
-def _first_module(program: Program, state: TrainState, feed: Feed, numbers: Mapping[str, Any]) -> str | None:
-    """The first module, in the order in which they end, whose output is not finite."""
-    made, key = program.definition, training_key(numbers, state.step)
-    dtype = jnp.dtype(PRECISIONS[made.precision])
-    model, own = _model(program.recipe, state, fields_of(program.recipe, numbers), key, dtype)
-    with _noting(model) as broken:
-        made.make_task(numbers).elements(model, made.batch(feed, 0, key, numbers), own)
-    return broken[0] if broken else None
-
-
 @contextmanager
-def _noting(model: nnx.Module) -> Generator[list[str]]:
-    """While the block runs, modules whose output isn't finite are noted; what they do inside a scan can't be seen."""
+def _noting(model: nnx.Module) -> Generator[list[tuple[str, jax.Array]]]:
+    """While the block is traced, modules are noted in the order in which they end, and whether their output is finite.
+
+    What they do inside a scan, or another program inside this one, can't be seen from outside of it.
+    """
     names = {
         id(node): ".".join(map(str, path)) or "the model"
         for path, node in nnx.iter_graph(model)
         if isinstance(node, nnx.Module)
     }
     kinds = {type(node) for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module) and callable(node)}
-    broken: list[str] = []
+    outputs: list[tuple[str, jax.Array]] = []
+    here = get_opaque_trace_state()
 
     def noted(call: Any) -> Any:
         def wrapped(self: Any, *given: Any, **named: Any) -> Any:
             result = call(self, *given, **named)
-            if id(self) in names and any(map(_is_broken, jax.tree.leaves(result))):
-                broken.append(names[id(self)])
+            if id(self) in names and get_opaque_trace_state() == here:
+                outputs.append((names[id(self)], all_finite(_arrays(result))))
             return result
 
         return wrapped
@@ -144,9 +143,9 @@ def _noting(model: nnx.Module) -> Generator[list[str]]:
                 restoring.callback(delattr, kind, "__call__")
         for kind, call in calls.items():
             kind.__call__ = noted(call)  # type: ignore[attr-defined]
-        yield broken
+        yield outputs
 
 
-def _is_broken(leaf: Any) -> bool:
-    real = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
-    return real and jnp.issubdtype(leaf.dtype, jnp.floating) and not jnp.isfinite(leaf).all()
+def _arrays(result: Any) -> list[jax.Array]:
+    """The arrays of what a module gives."""
+    return [leaf for leaf in jax.tree.leaves(result) if isinstance(leaf, jax.Array)]
