@@ -32,7 +32,8 @@ class Tolerant:
     run is continued says so (`continues = True`), and has to have all its lines before a checkpoint is made.
 
     Args:
-        inner: the logger; it may take several lines at once (`log_all`), all of them or none.
+        inner: the logger; it may take several lines at once (`log_all`), all of them or none, and keep one back until
+            it is told to write it (`settle`).
         name: what people call it.
         say: tells them.
         hold: lines are kept for so many seconds, to be handed over together; before a checkpoint, all of them are.
@@ -72,10 +73,16 @@ class Tolerant:
         Raises:
             RunError: such a logger still fails.
         """
-        if self._waiting and getattr(self.inner, "continues", False):
-            error = self._handed_over()
-            if error is not None:
-                raise RunError(f"logger {self.name}: {_told(error)}; earlier checkpoints are intact") from error
+        if not getattr(self.inner, "continues", False):
+            return
+        error = self._handed_over()
+        try:
+            if error is None and (settle := getattr(self.inner, "settle", None)) is not None:
+                settle()
+        except Exception as failed:
+            error = failed
+        if error is not None:
+            raise RunError(f"logger {self.name}: {_told(error)}; earlier checkpoints are intact") from error
 
     def close(self) -> None:
         """See `Logger`; never raises, and says what was lost."""

@@ -112,9 +112,10 @@ def _fit(ready: Prepared, beside: Beside, listener: interrupt.Requests | None, *
     peers = distributed.current()
     peers.barrier("compiled")  # gloo gives up on a process that comes 30 s late to their first computation
     numbers = ready.program.numbers(ready.values)
-    lines, found = directory.path / "metrics.jsonl", environment.describe()
+    lines = [directory.path / "metrics.jsonl", directory.path / "metrics.csv"]
+    found = environment.describe()
     every = ready.lengths.keep_every
-    checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint, keep_every=every, beside=[lines])
+    checkpoints = Checkpoints(directory.checkpoints, ready.run.checkpoint, keep_every=every, beside=lines)
     peers.remember(lambda: resumable(checkpoints))
     start = begin(ready, checkpoints, numbers, console.say)
     begun = start.step

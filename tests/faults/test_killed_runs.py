@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faults.counted import counted
+from faults.tables import lines_of, rows_of
 from faults.zygote import Zygote, zygote
 from meshes import FAMILIES
 from processes import command, environment
@@ -22,7 +23,7 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.run.directory import RunDirectory
 
 RUN = (
-    "steps=60", "batch_size=16", "log_every=2", "eval_every=7", "checkpoint.every=3", "logger=jsonl", "ema=0.9",
+    "steps=60", "batch_size=16", "log_every=2", "eval_every=7", "checkpoint.every=3", "logger=[jsonl,csv]", "ema=0.9",
     "clip_norm=1.0", "plan.check=off",
 )  # fmt: skip
 RESUMES = 10  # different steps that a run goes on from in the long tests
@@ -105,6 +106,7 @@ def same(run: Path, whole: Path, step: int) -> None:
     states = [Checkpoints(path / "checkpoints").meta(step)["state"] for path in (run, whole)]
     assert states[0] == states[1]
     assert metrics_of(run) == metrics_of(whole)
+    assert rows_of(run) == lines_of(run)
     assert [Checkpoints(run / "checkpoints").problem(step) for step in saved(run)] == [None] * len(saved(run))
 
 
