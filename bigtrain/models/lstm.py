@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from bigtrain.parallel.naming import batched, named
+
 State = tuple[jax.Array, jax.Array]  # hidden state and memory, [B, H] each
 Where = tuple[Bool[Array, "T B"] | None, Bool[Array, "T B"] | None]
 
@@ -39,10 +41,10 @@ def scan(
     """The last state, the hidden states [T, B, H], and what the gradient needs: gates and memory of each step."""
 
     def body(state: State, xs: tuple[Any, ...]) -> tuple[State, Any]:
-        step_input, exists, start = xs
+        state, (step_input, exists, start) = batched((state, xs))
         if start is not None:
             state = _zero(start, state)
-        gates = activated(step_input + state[0] @ weights)
+        gates = activated(step_input + batched(state[0] @ weights))
         new = following(state[1], gates)
         if exists is not None:
             new = (jnp.where(exists[:, None], new[0], state[0]), jnp.where(exists[:, None], new[1], state[1]))
@@ -64,7 +66,7 @@ def pull(
 
     What doesn't depend on the step after is computed for all steps at once; the scan only multiplies by it.
     """
-    gates, memory = kept
+    gates, memory = (named(part, None, "batch", None) for part in kept)
     i, f, g, o = jnp.split(gates, 4, -1)
     shown, before, back = jnp.tanh(memory), shifted(memory, initial[1], where[1], reverse), weights.T
     of_shown = o * (1 - shown * shown)
@@ -72,7 +74,7 @@ def pull(
     of_hidden = shown * o * (1 - o)
 
     def body(state: State, xs: tuple[Any, ...]) -> tuple[State, jax.Array]:
-        shown, of_memory, of_hidden, forget, given, exists, start = xs
+        state, (shown, of_memory, of_hidden, forget, given, exists, start) = batched((state, xs))
         by_hidden, by_memory = state[0] + given, state[1]
         passed: State | None = None
         if exists is not None:
@@ -80,7 +82,7 @@ def pull(
             by_hidden, by_memory = _zero(~exists, (by_hidden, by_memory))
         by_memory = by_memory + by_hidden * shown
         by_gates = jnp.concatenate([jnp.tile(by_memory, (1, 3)) * of_memory, by_hidden * of_hidden], axis=-1)
-        by_state = (by_gates @ back, by_memory * forget)
+        by_state = (batched(by_gates @ back), by_memory * forget)
         if passed is not None:
             by_state = (by_state[0] + passed[0], by_state[1] + passed[1])
         return by_state if start is None else _zero(start, by_state), by_gates

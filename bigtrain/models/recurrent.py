@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bigtrain.models import lstm
 from bigtrain.models.linear import Linear
-from bigtrain.parallel.naming import named
+from bigtrain.parallel.naming import batched, named, whole
 
 Cell = Literal["simple", "gru", "lstm"]
 GATES = {"simple": 1, "gru": 3, "lstm": 4}
@@ -51,9 +51,20 @@ class RecurrentLayer(nnx.Module):
         projected: jax.Array = self.input(inputs)
         return projected
 
+    def put_together(self, *, projecting: bool) -> RecurrentLayer:
+        """The layer for the steps of a scan: whatever its parameters are split over is put together before the first.
+
+        Args:
+            projecting: whether each step also projects its inputs; else that has been done for all of them.
+        """
+        used = nnx.Param if projecting else nnx.All(nnx.Param, nnx.Not(nnx.PathContains("input")))
+        graphdef, params, rest = nnx.split(self, used, ...)
+        layer: RecurrentLayer = nnx.merge(graphdef, whole(params), rest)
+        return layer
+
     def step(self, carry: Carry, projected: Float[Array, "B G"]) -> Carry:
         """One step from a projected input; the new hidden state is the carry's first entry."""
-        recurrent = carry[0] @ self.recurrent[...].astype(carry[0].dtype)
+        recurrent = batched(carry[0] @ self.recurrent[...].astype(carry[0].dtype))
         return _next(self.cell, carry, projected, recurrent, self._bias(carry[0].dtype))
 
     def __call__(
@@ -89,7 +100,7 @@ class RecurrentLayer(nnx.Module):
         weights, dtype = named(self.recurrent[...].astype(inputs.dtype), None, None), inputs.dtype
         initial = self.initial(inputs.shape[0], dtype)
         carry, hidden = recur(self.cell, self.reverse, projected, weights, self._bias(dtype), initial, where)
-        return hidden.swapaxes(0, 1), carry
+        return named(hidden, None, "batch", None).swapaxes(0, 1), batched(carry)
 
     def _bias(self, dtype: jnp.dtype) -> jax.Array | None:
         return None if self.recurrent_bias is None else self.recurrent_bias[...].astype(dtype)
@@ -148,10 +159,10 @@ def _scanned(
     """The scan; `more` [T, B, G] is added to the hidden state's share of the gates."""
 
     def body(carry: Carry, xs: tuple[Any, ...]) -> tuple[Carry, jax.Array]:
-        step_input, step_more, exists, start = xs
+        carry, (step_input, step_more, exists, start) = batched((carry, xs))
         if start is not None:
             carry = tuple(jnp.where(start[:, None], 0, part) for part in carry)
-        recurrent = carry[0] @ weights
+        recurrent = batched(carry[0] @ weights)
         new = _next(cell, carry, step_input, recurrent if step_more is None else recurrent + step_more, bias)
         if exists is not None:
             new = tuple(jnp.where(exists[:, None], after, before) for after, before in zip(new, carry, strict=True))

@@ -21,6 +21,7 @@ from bigtrain.models.layers import Dropout
 from bigtrain.models.linear import Linear
 from bigtrain.models.recurrent import GATES, Carry, RecurrentLayer
 from bigtrain.models.sequence_pairs import check_pairs
+from bigtrain.parallel.naming import batched, named
 
 Attend = Literal["none", "bahdanau", "luong"]
 Memory = dict[str, Any]
@@ -103,17 +104,19 @@ class Seq2Seq(nnx.Module):
         """
         memory = self.encode(inputs, lengths=lengths)
         embedded = self.dropout(_rows(self.target_embed, previous))
-        projected = self.decoder[0].project(embedded).swapaxes(0, 1)  # [T, B, G]
+        projected = named(self.decoder[0].project(embedded).swapaxes(0, 1), None, "batch", None)  # [T, B, G]
         deeper = len(self.decoder) - 1
         ones = jnp.ones((deeper, *projected.shape[:2], self.width), embedded.dtype)
         masks = self.dropout(ones).swapaxes(0, 1) if deeper else None  # drawn here: a scan holds no random stream
+        layers = [layer.put_together(projecting=depth > 0) for depth, layer in enumerate(self.decoder)]
 
         def body(states: tuple[Carry, ...], xs: tuple[jax.Array, jax.Array | None]) -> tuple[Any, Any]:
-            states, context = self._advance(states, memory, *xs)
+            states, read, projected = batched((states, memory, xs[0]))
+            states, context = self._advance(layers, states, read, projected, xs[1])
             return states, (states[-1][0], context)
 
         _, (hidden, context) = jax.lax.scan(body, memory["states"], (projected, masks))
-        hidden = hidden.swapaxes(0, 1)
+        hidden = named(hidden, None, "batch", None).swapaxes(0, 1)
         return self._logits(hidden, None if context is None else context.swapaxes(0, 1), memory)
 
     def encode(self, inputs: Int[Array, "B S"], *, lengths: Int[Array, " B"] | None = None) -> Memory:
@@ -148,23 +151,28 @@ class Seq2Seq(nnx.Module):
         """One token further: the new state and the logits of the next token."""
         memory, states = carry
         projected = self.decoder[0].project(_rows(self.target_embed, tokens))
-        states, context = self._advance(states, memory, projected, None)
+        states, context = self._advance(list(self.decoder), states, memory, projected, None)
         logits = self._logits(states[-1][0][:, None], None if context is None else context[:, None], memory)
         return (memory, states), logits[:, 0]
 
     def _advance(
-        self, states: tuple[Carry, ...], memory: Memory, projected: jax.Array, masks: jax.Array | None
+        self,
+        decoder: list[RecurrentLayer],
+        states: tuple[Carry, ...],
+        memory: Memory,
+        projected: jax.Array,
+        masks: jax.Array | None,
     ) -> tuple[tuple[Carry, ...], jax.Array | None]:
-        """One step of every decoder layer; the context [B, M] where the state before the step chose it."""
+        """One step of the decoder's layers; the context [B, M] where the state before the step chose it."""
         context = None
         if self.attention == "bahdanau":
             assert self.context is not None
             context = self._attended(states[-1][0][:, None], memory)[:, 0]
             projected = projected + self.context(context)
-        new = [self.decoder[0].step(states[0], projected)]
-        for depth, layer in enumerate(list(self.decoder)[1:], 1):
+        new = [decoder[0].step(states[0], projected)]
+        for depth, layer in enumerate(decoder[1:], 1):
             below = new[-1][0] if masks is None else new[-1][0] * masks[depth - 1]
-            new.append(layer.step(states[depth], layer.project(below)))
+            new.append(layer.step(states[depth], batched(layer.project(below))))
         return tuple(new), context
 
     def _attended(self, queries: Float[Array, "B Q H"], memory: Memory) -> Float[Array, "B Q M"]:

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import NamedSharding
 
 from bigtrain.parallel.rules import Dim, Rules
 
+Tree = TypeVar("Tree")
 TABLES = ("vocabulary", "categories", "positions")
 """The first dimension of parameters that rows are looked up in."""
 
@@ -65,6 +66,22 @@ def named(values: jax.Array, *dims: str | None) -> jax.Array:
     if not placing.matters:
         return values
     return jax.lax.with_sharding_constraint(values, placing.rules.of_activation(values.shape, dims))
+
+
+def batched(tree: Tree) -> Tree:
+    """The same arrays [B, …]; inside a program for a mesh, split over the batch alone.
+
+    In the body of a scan it is what keeps XLA from splitting units or gates by what it finds outside of the scan, and
+    from changing between the two in each step: what is said of an array before the scan doesn't count inside.
+    """
+    found: Tree = jax.tree.map(lambda part: named(part, "batch", *[None] * (part.ndim - 1)), tree)
+    return found
+
+
+def whole(tree: Tree) -> Tree:
+    """The same arrays; inside a program for a mesh, all of each on every device."""
+    found: Tree = jax.tree.map(lambda part: named(part, *[None] * part.ndim), tree)
+    return found
 
 
 def ways(dim: str) -> int:

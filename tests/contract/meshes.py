@@ -45,6 +45,9 @@ EXPECTED = {
 }
 """What a program may send on a mesh: which collectives over which axes."""
 
+REFUSED = {(family, "sequence") for family in ("mlp", "lstm", "vae", "seq2seq", "translator", "cnn")}
+"""Pairs of which nothing, or nothing that divides, is named as the steps of a sequence."""
+
 
 def unexpected(mesh: str, found: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """The collectives (kind, axes) that a mesh gives no reason for."""

@@ -1,7 +1,8 @@
 """What a mesh may not change: the initial parameters bit for bit, and the losses to 1e-5 relative over 50 steps.
 
 Each family runs on one mesh of three axes, in which batch, parameters, optimizer and named dimensions are all split;
-the Transformer on each mesh by itself. `scripts/check_meshes.py` runs every family on every mesh.
+the Transformer on each mesh by itself. What any family sends on any mesh is compared with what the mesh gives a reason
+for; `scripts/check_meshes.py` also trains every family on every mesh.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from meshes import CUBE, FAMILIES, MESHES, SHORT, unexpected
+from meshes import CUBE, FAMILIES, MESHES, REFUSED, SHORT, unexpected
 from support import fitted, losses_of, prepared, run_fit, state_hash
 from tiny import quick_compiling
 
@@ -20,6 +21,18 @@ from bigtrain.config.errors import ConfigError
 from bigtrain.plan.collectives import collectives
 
 GPT = FAMILIES["gpt"]
+LONG = FAMILIES["lstm"] + ("model.layers=2",)
+PAIRS = FAMILIES["seq2seq"]
+RECURRENT = {
+    "simple": (*LONG, "model.cell=simple"),
+    "gru": (*LONG, "model.cell=gru"),
+    "pairs_gru": ("model=seq2seq/gru", *PAIRS[1:]),  # an encoder that reads both ways
+    "luong": (*PAIRS, "model.attention=luong", "model.layers=2"),
+    "none": (*PAIRS, "model.attention=none", "model.reverse_source=true"),
+}
+"""The other recurrences, and ways to attend: their gates are what is cut out of arrays that a mesh would split."""
+
+SOME = {("lstm", "fsdp_tensor"), ("seq2seq", "fsdp_tensor")}  # the others take minutes
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +57,29 @@ def test_the_transformer_on_each_mesh(name: str, single: Path, tmp_path: Path) -
     found = collectives(ready.program.executables["advance"].as_text(), ready.rules.mesh.shape)
     assert found
     assert unexpected(name, {(entry.kind, entry.axis) for entry in found}) == set()
+
+
+@pytest.mark.parametrize(
+    ("family", "mesh"),
+    [
+        pytest.param(family, mesh, marks=[] if (family, mesh) in SOME else [pytest.mark.long])
+        for family in (*FAMILIES, *RECURRENT)
+        for mesh in MESHES
+        if (family, mesh) not in REFUSED and not (family in RECURRENT and "tensor" not in mesh)
+    ],
+)
+def test_devices_send_only_what_a_mesh_is_for(family: str, mesh: str) -> None:
+    ready, _, _ = prepared(*{**FAMILIES, **RECURRENT}[family], *SHORT, *MESHES[mesh])
+    found = collectives(ready.program.executables["advance"].as_text(), ready.rules.mesh.shape)
+    assert found
+    assert unexpected(mesh, {(entry.kind, entry.axis) for entry in found}) == set()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("family", "mesh"), sorted(REFUSED))
+def test_what_has_no_steps_to_split_is_refused(family: str, mesh: str) -> None:
+    with pytest.raises(ConfigError, match=r"^mesh\.(sequence|rules\.time): "):
+        prepared(*FAMILIES[family], *SHORT, *MESHES[mesh])
 
 
 @pytest.mark.parametrize(
