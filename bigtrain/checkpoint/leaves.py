@@ -46,6 +46,38 @@ def on_host(state: Any, memory: HostMemory) -> Any:
     return jax.tree.unflatten(tree, copies)
 
 
+def parts(state: Any) -> list[jax.ShapeDtypeStruct]:
+    """What this process holds of a state that several hold: a part of each leaf on each of its devices, as shapes."""
+    return [
+        jax.ShapeDtypeStruct(leaf.sharding.shard_shape(leaf.shape), leaf.dtype)
+        for leaf in jax.tree.leaves(state)
+        for _ in leaf.sharding.addressable_devices
+    ]
+
+
+def beside(state: Any, memory: HostMemory) -> Any:
+    """A copy of a state that several processes hold, as arrays of the same shardings on their CPUs.
+
+    Blocks for that long, and the state may be reused afterwards.
+
+    Args:
+        state: a pytree of arrays on CPUs.
+        memory: where the copies of this process's `parts` are, until the next ones.
+    """
+    leaves, tree = jax.tree.flatten(state)
+    shards = [[shard.data for shard in leaf.addressable_shards] for leaf in leaves]
+    rooms = iter(memory.arrays([data for of_leaf in shards for data in of_leaf]))
+    copies = []
+    for leaf, of_leaf in zip(leaves, shards, strict=True):
+        pieces = []
+        for data in of_leaf:
+            room = next(rooms)
+            room[...] = np.asarray(data)  # blocks on the device
+            pieces.append(jax.device_put(room, data.device))  # which is looked at in place
+        copies.append(jax.make_array_from_single_device_arrays(leaf.shape, leaf.sharding, pieces))
+    return jax.tree.unflatten(tree, copies)
+
+
 def describe(state: Any) -> Described:
     """What a state is, bit by bit; a leaf that is spread over processes has no hash."""
     return {name: [str(leaf.dtype), list(leaf.shape), _hash(leaf)] for name, leaf in named(state).items()}

@@ -7,6 +7,7 @@ the same ones. It is as much memory as a save takes anyway.
 
 from __future__ import annotations
 
+import math
 import mmap
 import sys
 import threading
@@ -34,11 +35,11 @@ class HostMemory:
     def prepare(self, state: Any) -> None:
         """Begins to make room for copies of this state and of others of its shapes; nothing for a small one.
 
-        Returns at once; the pages are touched in a thread.
+        Returns at once; the pages are touched in a thread. Of the state's leaves shape and dtype are looked at.
         """
         self.release()
         leaves = jax.tree.leaves(state)
-        if sum(leaf.nbytes for leaf in leaves) < LARGE:
+        if sum(map(_bytes, leaves)) < LARGE:
             return
         try:
             self._arrays = _mapped(leaves)  # of which nothing is there yet
@@ -79,6 +80,10 @@ class HostMemory:
                 content[at : at + PIECE : PAGE] = 0  # NumPy lets other threads run meanwhile
 
 
+def _bytes(leaf: Any) -> int:
+    return math.prod(leaf.shape) * int(leaf.dtype.itemsize)
+
+
 def _new(leaves: Sequence[Any]) -> list[np.ndarray]:
     return [np.empty(leaf.shape, leaf.dtype) for leaf in leaves]
 
@@ -89,8 +94,8 @@ def _mapped(leaves: Sequence[Any]) -> list[np.ndarray]:
     NumPy asks for large pages, for which the system may have to move others first: that takes 0.1 to 1 s for 500 MB,
     and small ones 0.2 to 0.4.
     """
-    starts = list(accumulate((-(-leaf.nbytes // ALIGNED) * ALIGNED for leaf in leaves), initial=0))
+    starts = list(accumulate((-(-_bytes(leaf) // ALIGNED) * ALIGNED for leaf in leaves), initial=0))
     own = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
     memory = np.frombuffer(mmap.mmap(-1, starts[-1], **own), np.uint8)
-    pieces = (memory[start : start + leaf.nbytes] for leaf, start in zip(leaves, starts, strict=False))
+    pieces = (memory[start : start + _bytes(leaf)] for leaf, start in zip(leaves, starts, strict=False))
     return [piece.view(leaf.dtype).reshape(leaf.shape) for leaf, piece in zip(leaves, pieces, strict=True)]

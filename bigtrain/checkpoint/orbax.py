@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 from typing import Any
 
 LOCK = threading.Lock()
 """Saves of several runs in one process come one by one: Orbax would take each other's signals for their own."""
+
+
+def make_ready() -> None:
+    """Before the first save of several processes, to be called by all: what that one would have to wait for.
+
+    Orbax is imported in a thread, and the barrier that it has on the devices is compiled here.
+    """
+    from jax.experimental import multihost_utils
+
+    wanted = ("orbax.checkpoint",)
+    threading.Thread(target=importlib.import_module, args=wanted, name="bigtrain-orbax", daemon=True).start()
+    multihost_utils.sync_global_devices("bigtrain")
 
 
 def checkpointer() -> Any:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 
 from bigtrain.checkpoint import durable, leaves, manifest, orbax, pattern
 from bigtrain.checkpoint.background import Background
@@ -125,10 +124,14 @@ class Checkpoints:
     def expect(self, state: Mapping[str, Any]) -> None:
         """Begins to make room on the host for copies of a state like this one, so that no save has to wait for it.
 
-        It is given back by `close`. Of several processes, Orbax makes the copies.
+        It is given back by `close`. Several processes call it together; if not on CPUs, Orbax makes their copies.
         """
         if distributed.current().count == 1:
             self._memory.prepare(dict(state))
+            return
+        orbax.make_ready()
+        if jax.default_backend() == "cpu":
+            self._memory.prepare(leaves.parts(dict(state)))
 
     def save(self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Saves in the background; a full disk or a vanished folder is a `RunError`, and older checkpoints stay.
@@ -157,7 +160,7 @@ class Checkpoints:
     def _begin_together(self, step: int, state: dict[str, Any], meta: Mapping[str, Any]) -> None:
         """Starts a save of several processes: Orbax writes what each holds, and this waits for it in the background."""
         if jax.default_backend() == "cpu":
-            state = jax.tree.map(jnp.copy, state)  # Orbax may read the CPU's memory in place, and it is reused
+            state = leaves.beside(state, self._memory)  # Orbax may read the CPU's memory in place, and it is reused
         distributed.current().shared("saving", lambda: self._make_room(step))
         self._orbax().save((self._partial(step) / ARRAYS).absolute(), state)
         self._background.begin(lambda: self._write_together(step, state, meta))
