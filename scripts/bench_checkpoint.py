@@ -48,7 +48,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.processes > 1 and "BIGTRAIN_PROCESS" not in os.environ:
         sys.exit(together(given.processes))
-    allocator.keep_freed_memory()
+    allocator.settle()
     peers = distributed.start(DistributedConfig())
     with tempfile.TemporaryDirectory() as folder:
         found = measured(given, Path(peers.shared("folder", lambda: folder)))

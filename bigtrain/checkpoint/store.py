@@ -274,7 +274,7 @@ class Checkpoints:
 
     def _orbax(self) -> Any:
         if self._saver is None:
-            self._saver = orbax.checkpointer()
+            self._saver = orbax.Checkpointer()
         return self._saver
 
     def _tidy(self) -> None:

@@ -1,9 +1,9 @@
-"""The C library's allocator, told to keep what a program gives back.
+"""The C library's allocator: what the compiler left goes back to the system, what a program gives back is kept.
 
 XLA allocates a program's intermediate results anew for each call. On a CPU, the C library takes an array of megabytes
 from the system and returns it at the end of the call, so that every call touches new pages: 8,600 page faults a call
 for a wide MLP with 35 MB of them, a tenth of its time (benchmarks/LOG.md). Memory that is kept costs nothing, since the
-next call needs as much.
+next call needs as much. The compiler's 100 to 300 MB are another matter: no program would ever use those pieces.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 NEVER = -1
 
 
-def keep_freed_memory() -> bool:
-    """Sets it for this process, where the C library is glibc; False elsewhere, or where the user has tuned it.
+def settle() -> bool:
+    """To be called once a run is compiled, in this process; False where the user has tuned it or it isn't glibc.
 
     The arenas of threads hold up to 64 MB; what is larger still comes from the system (`Pace` spreads its cost over
     several steps). One arena for all threads would hold it, but then they wait for each other.
@@ -27,8 +27,10 @@ def keep_freed_memory() -> bool:
     if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        library = ctypes.CDLL(None)
+        trim, mallopt = library.malloc_trim, library.mallopt
     except (OSError, AttributeError):  # another C library
         return False
+    trim(0)  # some 50 ms
     wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
     return min(mallopt(name, value) for name, value in wanted) == 1

@@ -64,7 +64,7 @@ def peak(devices: Iterable[Any], precision: str, cache: Path, *, measure: bool, 
     if known is not None and reached <= known * number:
         return Peak(known * number, f"{number} x {known / TERA:g} TFLOP/s, the maker's number")
     if first.platform == "cpu":
-        kind, number = f"{_processor()}, {_cores()} cores", 1
+        kind, number = f"{_processor()}, {cores()} cores", 1
     name, before = f"{kind}, {precision}", _read(cache)
     if name not in before:
         if known is None and not measure:
@@ -92,7 +92,7 @@ def measured(precision: str, device: Any) -> float:
     return best
 
 
-def _cores() -> int:
+def cores() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -58,16 +58,22 @@ def rss() -> int:
 
 @functools.cache
 def baseline() -> int:
-    """Bytes of this process when it is first asked: once it has compiled a run, before other programs add to it."""
-    return max(rss(), peak_rss() - LATER)
+    """Bytes of this process when it is first asked: once it has compiled a run, and given back what that took."""
+    return rss()
+
+
+@functools.cache
+def compiling() -> int:
+    """The most bytes of this process until it is first asked, before other programs add to it."""
+    return peak_rss()
 
 
 def process(arrays: int) -> int:
     """The most memory of a run on this CPU, foreseen by this process, which has compiled the same program.
 
-    What the compiler gave back is in small pieces, and large arrays find no room in it.
+    The peak is either the compiler's, which this process has seen, or that of training.
 
     Args:
         arrays: bytes that the run's program and data take, beyond what this process holds.
     """
-    return baseline() + arrays + LATER
+    return max(compiling(), baseline() + arrays + LATER)

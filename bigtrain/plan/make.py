@@ -18,6 +18,7 @@ from bigtrain.data.placement import CPU_RESIDENT_BYTES, DEVICE_SHARE, foreseen
 from bigtrain.data.spec import Dataset
 from bigtrain.parallel import allocator
 from bigtrain.parallel import mesh as meshes
+from bigtrain.parallel.peak import cores
 from bigtrain.parallel.rules import Rules
 from bigtrain.plan import host, modules
 from bigtrain.plan.activations import residuals
@@ -57,10 +58,8 @@ def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
     started = time.perf_counter()
     chip, run = target.hardware.chip, checked.run
     on_cpu = target.devices[0].platform == "cpu"
-    if chip.platform == "cpu":
-        allocator.keep_freed_memory()
-        if run.compilation_cache:
-            cache.enable()
+    if chip.platform == "cpu" and run.compilation_cache:
+        cache.enable()
     rules = rules_of(checked, target)
     made = outline(checked, trusted, dataset, rules)
     capacity, of = capacity_of(target, rules.mesh.size)
@@ -75,6 +74,7 @@ def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
     kept = residuals(made.definition, lowered.state, train.feed, lowered.shapes[3], rules)
     found = memory(resting, uses, kept, capacity, of, saves=chip.platform == "cpu")
     if chip.platform == "cpu":
+        allocator.settle()  # as `fit` does, of whose memory this process is the measure
         found = with_process(found, rules.mesh.size)
     sent = collectives(text, rules.mesh.shape) if text else None
     useful, done = lowered.flops(), lowered.flops_repeated()
@@ -141,7 +141,7 @@ def with_process(found: Memory, devices: int, held: int = 0) -> Memory:
 
 def compiled(lowered: Lowered, platform: str) -> tuple[dict[str, Use], str | None]:
     """What each executable needs, and the text of the training step; None where it can't be compiled for its size."""
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         made = dict(
             zip(lowered.parts, pool.map(partial(_attempt, lowered.options), lowered.parts.values()), strict=True)
         )

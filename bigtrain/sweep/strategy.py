@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import jax
 
 from bigtrain.config.errors import ConfigError, RunError
 from bigtrain.data.placement import Dispatch, Resident
+from bigtrain.parallel.peak import cores
 from bigtrain.plan.check import here, memory_of
 from bigtrain.sweep.slots import MOST_STEPS, Slots
 from bigtrain.train.prepare import Prepared
@@ -56,7 +56,7 @@ def choose(ready: Prepared, members: int, kind: Kind | Literal["auto"], at_once:
     """
     room, why = fitting(ready)
     most = max(1, min(members, room, at_once or MOST_AT_ONCE))
-    cores, mesh = len(os.sched_getaffinity(0)), ready.rules.mesh
+    processors, mesh = cores(), ready.rules.mesh
     resident, several = isinstance(ready.placement, Resident), any(
         size > 1 for axis, size in mesh.shape.items() if axis != "data"
     )  # fmt: skip
@@ -68,7 +68,7 @@ def choose(ready: Prepared, members: int, kind: Kind | Literal["auto"], at_once:
         limit = "hydra.launcher.at_once" if at_once == 1 else "one member" if members == 1 else why
         return Strategy("sequential", 1, asked if kind == "sequential" else limit)
     if kind == "threads":
-        return Strategy("threads", min(most, at_once or cores), asked)
+        return Strategy("threads", min(most, at_once or processors), asked)
     if kind == "vmap":
         return Strategy("vmap", most, asked)
     if several:
@@ -79,7 +79,7 @@ def choose(ready: Prepared, members: int, kind: Kind | Literal["auto"], at_once:
     if platform != "cpu" or mesh.size > 1:
         return Strategy("sequential", 1, "each member takes all devices")
     try:
-        return _measured(ready, min(most, cores), members, most, most if resident else 1)
+        return _measured(ready, min(most, processors), members, most, most if resident else 1)
     except (RuntimeError, MemoryError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         return Strategy("sequential", 1, f"more at once could not be measured: {first}")

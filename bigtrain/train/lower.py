@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from bigtrain.data.placement import Feed
 from bigtrain.models.split import Recipe
 from bigtrain.parallel.naming import placed_by
+from bigtrain.parallel.peak import cores
 from bigtrain.parallel.rules import Rules
 from bigtrain.train import steps
 from bigtrain.train.determinism import asking_cudnn, compiler_options
@@ -49,7 +50,8 @@ class Lowered:
 
     def compiled(self) -> Program:
         """The program for the devices of its mesh."""
-        with ThreadPoolExecutor() as pool:  # XLA compiles without holding the interpreter
+        # XLA compiles without holding the interpreter; more at once would take as long, and 50 to 100 MB each
+        with ThreadPoolExecutor(cores()) as pool:
             found = pool.map(lambda item: item.compile(self.options), self.parts.values())
             executables = dict(zip(self.parts, found, strict=True))
         flops = self.flops()

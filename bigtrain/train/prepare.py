@@ -202,8 +202,6 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     if run.compilation_cache:
         cache.enable()
     rules = Rules.of(meshes.make(run.mesh), run.mesh)
-    if rules.mesh.devices.flat[0].platform == "cpu":
-        allocator.keep_freed_memory()
     made = outline(checked, trusted, dataset, rules)
     source = dataset.splits["train"]
     how = {**feed_settings(run), "workers": run.data_workers}
@@ -211,6 +209,8 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     before, started = cache.COUNT.copy(), time.perf_counter()
     program = made.lowered((placement.abstract(), placement.capacity)).compiled()
     seconds = time.perf_counter() - started
+    if rules.mesh.devices.flat[0].platform == "cpu":
+        allocator.settle()
     return Prepared(
         run, dataset, made.lengths, rules, placement, reason, made.batching, made.values, program, seconds,
         cache.COUNT.since(before),

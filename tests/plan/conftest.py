@@ -12,4 +12,5 @@ def _speeds_of_a_made_up_machine():
         for module in (estimate, make):
             patch.setattr(module, "speeds", lambda target, precision, devices: made_up)
         patch.setattr(host, "baseline", lambda: 500 << 20)
+        patch.setattr(host, "compiling", lambda: 500 << 20)
         yield

@@ -27,6 +27,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "available", lambda: 1 << 20)
     monkeypatch.setattr(host, "rss", lambda: 100 << 20)
     monkeypatch.setattr(host, "baseline", lambda: 100 << 20)
+    monkeypatch.setattr(host, "compiling", lambda: 100 << 20)
 
 
 def test_a_run_that_can_not_fit_is_refused(short_of_memory: None, workdir: Path) -> None:

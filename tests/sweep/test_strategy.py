@@ -42,7 +42,7 @@ def test_the_fastest_is_chosen(
 
     monkeypatch.setattr(strategy, "seconds_a_step", lambda ready, number, steps: alone if number == 1 else threads)
     monkeypatch.setattr(Slots, "seconds_a_step", slots)
-    monkeypatch.setattr(strategy.os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(strategy, "cores", lambda: 2)
     found = strategy.choose(ready, members, "auto", None)
     assert found.kind == kind
     assert found.reason.startswith(f"measured, us a member's step: one after the other {alone * 1e6:,.0f}, 2 threads")
