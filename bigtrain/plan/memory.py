@@ -128,9 +128,10 @@ def memory(
     """
     feeds = resting.feed * resting.feeds
     waiting = resting.kept if resting.kept else 2 * resting.chunk  # else one is in use, one on its way
-    moments = {"training": feeds + resting.kept + uses["advance"].made + resting.state}
+    copy = resting.state if saves else 0  # what a save is written from is there from the first steps on
+    moments = {"training": feeds + resting.kept + uses["advance"].made + resting.state + copy}
     if "evaluate" in uses:
-        moments["evaluation"] = feeds + waiting + uses["evaluate"].made + resting.state
+        moments["evaluation"] = feeds + waiting + uses["evaluate"].made + resting.state + copy
     if "init" in uses:  # the state is its result
         moments["initialisation"] = feeds + uses["init"].made
     if saves:
@@ -142,9 +143,9 @@ def memory(
     elif during == "saving":
         split = (0, 0, SAVED * resting.state, feeds, resting.kept)
     elif during == "evaluation":
-        split = (0, 0, uses["evaluate"].made, feeds, waiting)
+        split = (0, 0, uses["evaluate"].made + copy, feeds, waiting)
     else:
-        split = (*_split(uses["advance"].made, resting.parameters, activations), feeds, resting.kept)
+        split = (*_split(uses["advance"].made + copy, resting.parameters, activations), feeds, resting.kept)
     return Memory(dict(zip(CATEGORIES, (*state, *split), strict=True)), during, capacity, of)
 
 

@@ -1,4 +1,4 @@
-"""What the compiler left goes back to the system; what is freed later stays, and using it again costs no page faults."""
+"""What the compiler left is given back; what is freed later stays, and using it again costs no page faults."""
 
 from __future__ import annotations
 

@@ -143,6 +143,8 @@ def test_the_fullest_moment_decides() -> None:
     assert (started.during, started.peak) == ("initialisation", 20 + 1000)
     saved = memory(RESTING, {"advance": Use(0, 1)}, 50, 2000, "made up", saves=True)
     assert (saved.during, saved.peak) == ("saving", 20 + 30 + 3 * 310)
+    large = memory(RESTING, {"advance": Use(0, 500)}, 50, 2000, "made up", saves=True)
+    assert (large.during, large.peak) == ("training", 20 + 30 + 2 * 310 + 500)  # the copy is there while it trains
 
 
 @pytest.mark.parametrize(
