@@ -179,7 +179,11 @@ def _recur_forward(
         return (last, hidden), (gates, weights, hidden, initial, where)
     # in a GRU the input and the hidden state meet the reset gate at different places: two gradients, not one
     more = jnp.zeros_like(projected) if cell == "gru" else None
-    results, pull = jax.vjp(partial(_scanned, cell, reverse, weights, where), projected, more, bias, initial)
+
+    def run(projected: jax.Array, more: jax.Array | None, initial: Carry) -> tuple[Carry, jax.Array]:
+        return _scanned(cell, reverse, weights, where, projected, more, bias, initial)
+
+    results, pull = jax.vjp(run, projected, more, initial)
     return results, (pull, weights, results[1], initial, where)
 
 
@@ -190,8 +194,10 @@ def _recur_backward(cell: Cell, reverse: bool, kept: Any, grads: Any) -> tuple[A
         projected, by_initial = lstm.pull(reverse, weights, where, pull, initial, grads)
         gates, bias = projected, None
     else:
-        projected, more, bias, by_initial = pull(grads)
+        projected, more, by_initial = pull(grads)
         gates = projected if more is None else more
+        # added where the hidden state's share of the candidate is: summed in the scan, devices would wait in each step
+        bias = None if more is None else jnp.split(more, 3, -1)[2].sum((0, 1))
     by_weights = jnp.einsum("tbh,tbg->hg", before, gates)
     return projected, by_weights, bias, by_initial, None
 
