@@ -36,8 +36,9 @@ class CSV:
         self._columns: list[str] = []
         self._file = Appended(self._path)
         self._open: int | None = None  # the step whose row may still grow
-        self._settled = resumed  # the step whose row is in the file already, should it grow yet
+        self._settled: int | None = None  # the step whose row is in the file already, should it grow yet
         self._rewrite(list(dict.fromkeys(name for row in self._rows.values() for name in row)))
+        self._settled = resumed
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds to the row of the step, which is written when the next step comes; see `Logger`."""

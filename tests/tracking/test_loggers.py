@@ -77,6 +77,24 @@ def test_lines_that_are_handed_over_together_are_those_one_by_one(
     assert found[0] == found[1]
 
 
+def test_csv_row_of_the_step_that_a_run_continues_from_may_grow(tmp_path: Path) -> None:
+    """It is in the file already, and must not be there twice."""
+    first = CSV(directory=tmp_path)
+    first.log(1, {"loss": 1.0})
+    first.log(2, {"loss": 2.0, "accuracy": 0.5})
+    first.settle()  # and is killed
+    again = CSV(directory=tmp_path, resumed=2)
+    again.log(2, {"accuracy": 0.75})
+    again.log(3, {"loss": 3.0})
+    again.close()
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == [
+        "step,loss,accuracy",
+        "1,1.0,",
+        "2,2.0,0.75",
+        "3,3.0,",
+    ]
+
+
 def test_held_lines_are_written_before_a_checkpoint_and_at_the_end(tmp_path: Path) -> None:
     logger = Tolerant(JSONL(directory=tmp_path), "jsonl", lambda text: None, hold=1000.0)
     for step, scalars in LINES:
