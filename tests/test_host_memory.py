@@ -36,6 +36,20 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "LARGE", 1)
 
 
+def test_devices_that_hold_the_same_share_a_copy() -> None:
+    mesh = jax.make_mesh((2, 4), ("data", "fsdp"))
+    values = np.arange(32, dtype=np.float32).reshape(8, 4)
+    specs = [jax.P(), jax.P("data"), jax.P("fsdp"), jax.P(("data", "fsdp"))]
+    held = [jax.device_put(values, jax.NamedSharding(mesh, spec)) for spec in specs]
+    assert [part.shape for part in leaves.parts(held)] == [(8, 4)] + [(4, 4)] * 2 + [(2, 4)] * 4 + [(1, 4)] * 8
+    copied = leaves.beside(held, HostMemory())
+    for leaf, copy in zip(held, copied, strict=True):
+        assert copy.sharding == leaf.sharding
+        leaf.delete()  # as training does with what it was given
+        for shard in copy.addressable_shards:
+            np.testing.assert_array_equal(shard.data, values[shard.index])
+
+
 def resident() -> int:
     """Bytes of this process that are in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

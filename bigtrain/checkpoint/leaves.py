@@ -47,11 +47,11 @@ def on_host(state: Any, memory: HostMemory) -> Any:
 
 
 def parts(state: Any) -> list[jax.ShapeDtypeStruct]:
-    """What this process holds of a state that several hold: a part of each leaf on each of its devices, as shapes."""
+    """What this process holds of a state that several hold, as shapes: the parts of each leaf that differ."""
     return [
         jax.ShapeDtypeStruct(leaf.sharding.shard_shape(leaf.shape), leaf.dtype)
         for leaf in jax.tree.leaves(state)
-        for _ in leaf.sharding.addressable_devices
+        for _ in set(map(str, leaf.sharding.addressable_devices_indices_map(leaf.shape).values()))
     ]
 
 
@@ -65,15 +65,15 @@ def beside(state: Any, memory: HostMemory) -> Any:
         memory: where the copies of this process's `parts` are, until the next ones.
     """
     leaves, tree = jax.tree.flatten(state)
-    shards = [[shard.data for shard in leaf.addressable_shards] for leaf in leaves]
-    rooms = iter(memory.arrays([data for of_leaf in shards for data in of_leaf]))
-    copies = []
-    for leaf, of_leaf in zip(leaves, shards, strict=True):
+    rooms, copies = iter(memory.arrays(parts(state))), []
+    for leaf in leaves:
+        copied: dict[str, np.ndarray] = {}  # by the place in the leaf: devices that hold the same share it
         pieces = []
-        for data in of_leaf:
-            room = next(rooms)
-            room[...] = np.asarray(data)  # blocks on the device
-            pieces.append(jax.device_put(room, data.device))  # which is looked at in place
+        for shard in leaf.addressable_shards:
+            if (place := str(shard.index)) not in copied:
+                copied[place] = next(rooms)
+                copied[place][...] = np.asarray(shard.data)  # blocks on the device
+            pieces.append(jax.device_put(copied[place], shard.data.device))  # which is looked at in place
         copies.append(jax.make_array_from_single_device_arrays(leaf.shape, leaf.sharding, pieces))
     return jax.tree.unflatten(tree, copies)
 
