@@ -66,7 +66,7 @@ def test_a_copy_to_what_is_ready_touches_no_new_page_and_it_is_given_back() -> N
     faults = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
     copied = leaves.on_host(big, room)
     assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - faults < 200, "of 16,384 pages"
-    np.testing.assert_array_equal(copied["w"], 1)
+    assert copied["w"].min() == copied["w"].max() == 1  # an array of truth values would take memory of its own
     room.release()
     assert resident() - before > 60 << 20, "as long as a copy is looked at, it is there"
     del copied

@@ -73,12 +73,12 @@ def test_an_example_of_the_second_process_is_named_by_its_place_in_the_split(
     batches = Order(EXAMPLES, BATCH, 0).batches(0, 2)
     index = int(batches[1, BATCH // 2 + 3])
     assert index not in batches[0], "the first step is fine"
-    (tmp_path / "faults").mkdir()
-    (tmp_path / "faults" / "__init__.py").write_text(FAULTY.lstrip())
+    (tmp_path / "one_faulty_example").mkdir()
+    (tmp_path / "one_faulty_example" / "__init__.py").write_text(FAULTY.lstrip())
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "faulty.yaml").write_text("_target_: faults.faulty\n")
+    (tmp_path / "data" / "faulty.yaml").write_text("_target_: one_faulty_example.faulty\n")
     monkeypatch.chdir(tmp_path)  # the package is found in the working directory
-    where = ("--config-dir", str(tmp_path), "--trust", "faults", "data=faulty", f"data.index={index}")
+    where = ("--config-dir", str(tmp_path), "--trust", "one_faulty_example", "data=faulty", f"data.index={index}")
     options = (*where, "model.widths=[64,64]", "placement=stream")
     together, alone = diverging(tmp_path, *options, mesh=mesh)
     assert together[1] == f"  first: the data itself: inputs, in example {index}"
