@@ -27,7 +27,7 @@ def _compile_quickly() -> Iterator[None]:
 
 
 GROUPS = groups.groups(groups.search_dirs())
-LARGE = ("cnn/resnet34", "cnn/resnet50", "cnn/vgg13", "cnn/vgg19")
+LARGE = ("cnn/resnet34", "cnn/resnet50", "cnn/vgg13", "cnn/vgg16", "cnn/vgg19")
 """Presets that take long to compile and differ from others in the number of their layers alone: pytest -m long."""
 
 MEMBERS = [

@@ -85,7 +85,7 @@ def test_what_has_no_steps_to_split_is_refused(family: str, mesh: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.long] if name in ("translator", "seq2seq") else [])
+        pytest.param(name, marks=[pytest.mark.long] if name in ("translator", "seq2seq", "vit", "lstm") else [])
         for name in FAMILIES
         if name != "gpt"
     ],
