@@ -17,7 +17,9 @@ NEVER = -1
 
 
 def settle() -> bool:
-    """To be called once a run is compiled, in this process; False where the user has tuned it or it isn't glibc.
+    """Gives back what the compiler has freed, and keeps what is freed from now on: for when a run is compiled.
+
+    False, and nothing is done, where the C library isn't glibc or the user has tuned it.
 
     The arenas of threads hold up to 64 MB; what is larger still comes from the system (`Pace` spreads its cost over
     several steps). One arena for all threads would hold it, but then they wait for each other.

@@ -7,9 +7,9 @@ import resource
 import sys
 from pathlib import Path
 
-LATER = (
-    110 << 20
-)  # bytes of what a run loads or makes after it is compiled: checkpoints, loggers, curves (docs/plan.md)
+LATER = 110 << 20
+"""Bytes of what a run loads or makes after it is compiled: checkpoints, loggers, curves (docs/plan.md)."""
+
 _GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 from typing import NoReturn
@@ -21,6 +22,7 @@ def end_process(code: int) -> NoReturn:
     if "jax" not in sys.modules:
         raise SystemExit(code)
     if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is saved: who doesn't want to wait gets no traceback
         threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ def given(number):
 if __name__ == "__main__":
     if sys.argv[1] == "thread":
         threading.Thread(target=work).start()
+    elif sys.argv[1] == "endless":
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        threading.Timer(0.5, os.kill, (os.getpid(), 2)).start()  # Ctrl-C
     elif sys.argv[1] == "daemon":
         threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
     else:
@@ -44,3 +48,10 @@ def test_the_end(tmp_path: Path, what: str, printed: str) -> None:
         command, capture_output=True, text=True, timeout=60
     )  # whoever keeps the pipe open is waited for
     assert (done.returncode, done.stdout, done.stderr) == (3, printed, "")
+
+
+def test_who_does_not_want_to_wait_interrupts_and_sees_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), "endless"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
