@@ -258,9 +258,11 @@ class Job:
         if first.rank and lines[since + 1 :]:
             print(f"the end of {first.log}:", file=sys.stderr)
             print("\n".join(f"  {line}" for line in lines[since + 1 :][-TAIL:]), file=sys.stderr)
-        again = "; type the same command again to go on" if code != 2 else ""
+        rest = f"; {self._kept()}" if code != InputError.exit_code else ""
+        if rest and (code < 0 or RunDirectory(self.path).saved()):  # else it would fail in the same way again
+            rest += "; type the same command again to go on"
         who = f"process {first.rank} of {self.number} (host {socket.gethostname()}, pid {first.process.pid})"
-        print(f"error: {who} {how}" + (f"; {self._kept()}{again}" if code != 2 else ""), file=sys.stderr, flush=True)
+        print(f"error: {who} {how}{rest}", file=sys.stderr, flush=True)
 
     def _kept(self) -> str:
         steps = RunDirectory(self.path).saved()

@@ -47,7 +47,7 @@ WORKLOADS = {
             ("model=mlp", "model.widths=[2048,2048]"), ("scan8",), model={"width": 2048},
         ),
         Workload(
-            "W5", "byte GPT, 4 layers, d=256, T=256, batch 8", "bytes", 8, 2_000, 64, 16,
+            "W5", "byte GPT, 4 layers, d=256, T=256, batch 8", "bytes", 8, 2_000, 256, 64,
             ("model=transformer", "model.layers=4", "model.width=256", "model.heads=4", "model.norm=layer",
              "model.activation=gelu", "model.bias=true", "model.positions=learned", "model.tie_embeddings=false",
              "data.kind=tokens", "data.target_kind=tokens", "data.vocabulary=256"), ("scan4", "single"),

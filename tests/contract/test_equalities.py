@@ -43,7 +43,12 @@ def _compile_quickly() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=FAMILIES)
+LONG = ("seq2seq",)
+"""Families that take long to compile; each part of theirs is in another one too: pytest -m long."""
+NAMES = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in FAMILIES]
+
+
+@pytest.fixture(params=NAMES)
 def family(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return FAMILIES[request.param]
 
@@ -64,7 +69,7 @@ def test_fresh_parameters_do_not_depend_on_the_mesh(family: tuple[str, ...]) -> 
     assert len(set(states)) == 1
 
 
-@pytest.mark.parametrize("name", ["mlp", "rnn", "gru_text", "seq2seq"])
+@pytest.mark.parametrize("name", ["mlp", "rnn", "gru_text", pytest.param("seq2seq", marks=pytest.mark.long)])
 def test_accumulated_equals_whole(name: str, tmp_path: Path) -> None:
     """Without dropout, and without batch norm, which sees a microbatch at a time; some of unequal numbers of tokens."""
     model = (*FAMILIES[name], "model.dropout=0", *(["model.norm=none"] if name == "mlp" else []))
@@ -73,7 +78,7 @@ def test_accumulated_equals_whole(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(losses_of(tmp_path / "pieces"), losses_of(tmp_path / "whole"), rtol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=pytest.mark.long)])
 def test_scanned_layers_equal_separate_ones(optimizer: str, tmp_path: Path) -> None:
     """Weight decay and the choice of matrices see each layer of a stack as they see a layer by itself."""
     family = [*FAMILIES["gpt_text"], "~model.dropout", f"optimizer={optimizer}", "optimizer.weight_decay=0.5"]

@@ -85,7 +85,7 @@ def test_what_has_no_steps_to_split_is_refused(family: str, mesh: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.long] if name in ("translator", "seq2seq", "vit", "lstm") else [])
+        pytest.param(name, marks=[pytest.mark.long] if name != "cnn" else [])
         for name in FAMILIES
         if name != "gpt"
     ],
@@ -97,6 +97,7 @@ def test_each_family_on_a_mesh_of_three_axes(name: str, tmp_path: Path) -> None:
     assert result["steps"] == 50
 
 
+@pytest.mark.long
 def test_fresh_parameters_are_the_same_bits_on_any_mesh() -> None:
     states = set()
     for mesh in ((), ("mesh=fsdp", "mesh.fsdp=2"), ("mesh=fsdp", "mesh.fsdp=4"), MESHES["fsdp_tensor"]):

@@ -73,10 +73,12 @@ OVERFIT: dict[str, Row] = {
     "vit": (write_digits, (*SMALL_TRANSFORMER, "model.patch=2", "steps=150"), "accuracy", 0.99),
 }
 
+LONG = ("seq2seq", "seq2seq_transformer", "vae_conv", "vit")
+
 
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(name, marks=[pytest.mark.long] if name == "seq2seq_transformer" else []) for name in OVERFIT],
+    [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in OVERFIT],
 )
 def test_family_learns_32_examples_by_heart(family: str, tmp_path: Path) -> None:
     write, run, metric, bound = OVERFIT[family]

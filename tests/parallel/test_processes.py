@@ -140,7 +140,7 @@ def test_sigterm_to_one_ends_all_after_the_same_step(tmp_path: Path) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)  # rounding, grown over hundreds of steps
 
 
-@pytest.mark.parametrize("victim", [1, 0])
+@pytest.mark.parametrize("victim", [pytest.param(1, marks=pytest.mark.long), 0])
 def test_a_killed_process_is_named_by_the_others(victim: int, tmp_path: Path) -> None:
     run = tmp_path / "r"
     options = (*ENDLESS, f"run_dir={run}", "distributed.lost_after=4")

@@ -96,6 +96,7 @@ def test_operations_of_a_transformer() -> None:
     assert plan.tokens == steps
 
 
+@pytest.mark.long
 def test_what_is_computed_again_is_counted_apart() -> None:
     small = ("model=transformer/nano", "model.width=32", "data=text", "data.length=16", "batch_size=8")
     kept = [made(*small, f"model.remat={kind}") for kind in ("none", "full")]
