@@ -84,11 +84,7 @@ def test_what_has_no_steps_to_split_is_refused(family: str, mesh: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.long] if name != "cnn" else [])
-        for name in FAMILIES
-        if name != "gpt"
-    ],
+    [pytest.param(name, marks=[pytest.mark.long] if name != "cnn" else []) for name in FAMILIES if name != "gpt"],
 )
 def test_each_family_on_a_mesh_of_three_axes(name: str, tmp_path: Path) -> None:
     run_fit(tmp_path / "one", *FAMILIES[name], *SHORT)
