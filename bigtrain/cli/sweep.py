@@ -136,16 +136,17 @@ class _Wish:
     def _swept(self, conductor: Conductor, launching: Sequence[str]) -> Sweep:
         """Hands the sweep to Hydra, and listens for signals meanwhile."""
         from bigtrain.config import multirun
-        from bigtrain.sweep.member import Job
+        from bigtrain.sweep.hydra_job import Job
         from bigtrain.sweep.portion import plugins
+        from bigtrain.sweep.under_way import conducted_by
         from bigtrain.train import interrupt
 
         sweeper, launchers = plugins()
         nodes = ({"_target_": f"{sweeper.__name__}.BigtrainSweeper"}, launchers.NODES)
         classes = (sweeper.BigtrainSweeper, launchers.PopulationLauncher, launchers.IsolatedLauncher)
-        job, folder = Job(conductor.around.settings), self.folder.absolute()
+        job, folder = Job.of(conductor), self.folder.absolute()
         try:
-            with interrupt.requests() as conductor.around.listener, sweeper.conducted_by(conductor):
+            with interrupt.requests() as conductor.around.listener, conducted_by(conductor):
                 found: Sweep = multirun.run(self.base, launching, folder, *nodes, classes, job, self.config_dir)
         finally:
             conductor.ledger.close()

@@ -159,7 +159,7 @@ class Conductor:
         if getattr(launcher, "around", None) is None:
             jobs = [prepared(job, self.around.settings.config_dir) for job in jobs]
             self.around.known.clear()  # they are composed where they run
-        with watching.of(trials):
+        with watching.of(trials, self._pass_on):
             found = launcher.launch(jobs, initial_job_idx=trials[0].number)
         outcomes = [_outcome(job, trial) for job, trial in zip(found, trials, strict=True)]
         for trial, outcome in zip(trials, outcomes, strict=True):
@@ -172,6 +172,11 @@ class Conductor:
             self.ledger.release()
             hint = "what was trained is kept; type the same command again to go on"
             raise RunError(f"the sweep can't go on: {broken.error}\n  {hint}")
+
+    def _pass_on(self) -> None:
+        """Tells the jobs of a launcher that isn't ours of a signal; ours ask the listener themselves."""
+        if self.around.listener() is not None:
+            self.ledger.stop.touch(mode=0o600)
 
 
 def _outcome(job: Any, trial: Trial) -> Outcome:

@@ -156,8 +156,14 @@ class Ledger:
         finally:
             self._end()
 
+    @property
+    def stop(self) -> Path:
+        """A file that is there once this process has been told to end, for jobs that it has no other way to reach."""
+        return self.folder / "owners" / f"{self.owner}.stop"
+
     def _end(self) -> None:
         self._db.close()
+        self.stop.unlink(missing_ok=True)
         self._lock.close()
         (self.folder / "owners" / self.owner).unlink(missing_ok=True)
 

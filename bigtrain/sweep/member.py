@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose_each, to_yaml
@@ -200,16 +199,3 @@ def _keep(text: str, directory: Path) -> None:
     with suppress(OSError):  # the trial's error says it in a line
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         (directory / "error.txt").write_text(text, encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a launcher of Hydra calls for each job, in whichever process; it can be pickled."""
-
-    settings: Settings
-
-    def __call__(self, config: Any) -> dict[str, Any]:
-        """Runs the job that Hydra has composed; its overrides say all."""
-        from bigtrain.config.multirun import overrides_of_job
-
-        return dataclasses.asdict(run(overrides_of_job(), self.settings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,12 +63,14 @@ class Watching:
         self.live.update([self._under_way(trial) for trial in self.ledger.trials()])
 
     @contextmanager
-    def of(self, trials: Sequence[Trial]) -> Iterator[None]:
-        """Looks at some trials, now and then, while the block runs."""
+    def of(self, trials: Sequence[Trial], also: Callable[[], None]) -> Iterator[None]:
+        """Looks at some trials, now and then, while the block runs; `also` is called each time."""
         ended = threading.Event()
 
         def watch() -> None:
             while not ended.wait(LOOK_SECONDS):
+                with suppress(OSError):
+                    also()
                 with suppress(Exception):  # what can't be written now is written when the launch has ended
                     for trial in trials:
                         self._look_at(trial)

@@ -33,11 +33,12 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     "launcher",
     [
         ("isolated", "hydra.launcher.at_once=3"),
+        ("joblib", "hydra.launcher.n_jobs=1"),  # in the sweep's own process
         pytest.param(("joblib", "hydra.launcher.n_jobs=2"), marks=pytest.mark.long),
         pytest.param(("submitit_local",), marks=pytest.mark.long),
         pytest.param(("ray",), marks=pytest.mark.long),
     ],
-    ids=lambda launcher: launcher[0],
+    ids=lambda launcher: launcher[0] + launcher[-1][-1],
 )
 def test_same_results(tmp_path: Path, population: bytes, launcher: tuple[str, ...]) -> None:
     name, *more = launcher

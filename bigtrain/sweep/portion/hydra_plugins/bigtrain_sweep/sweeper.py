@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -12,20 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from bigtrain.sweep.conduct import Conductor
-
-_UNDER_WAY: ContextVar[Conductor] = ContextVar("sweep")
-"""Hydra makes its sweeper from a config, which can't hold objects."""
-
-
-@contextmanager
-def conducted_by(conductor: Conductor) -> Iterator[None]:
-    """What Hydra's sweeper does while the block runs."""
-    token = _UNDER_WAY.set(conductor)
-    try:
-        yield
-    finally:
-        _UNDER_WAY.reset(token)
+from bigtrain.sweep.under_way import under_way
 
 
 class BigtrainSweeper(Sweeper):
@@ -43,4 +27,7 @@ class BigtrainSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """See Hydra's `Sweeper`; `arguments` are what was typed, in the form that Hydra takes."""
-        return _UNDER_WAY.get().run(self.launcher)
+        conductor = under_way()  # Hydra makes its sweeper from a config, which can't hold objects
+        if conductor is None:
+            raise RuntimeError("no sweep is under way")
+        return conductor.run(self.launcher)
