@@ -89,10 +89,22 @@ def _node_rows(choice: groups.Choice) -> list[dict[str, Any]]:
     table = next((name for name, group in TABLES.items() if group == choice.group), None)
     root = f"{table}.{choice.name}" if table else choice.group
     supplied = check.SUPPLIED.get(root.split(".")[0], frozenset())
-    return [
+    rows = [
         _row(f"{root}.{name}", parameter, choice.values.get(name, parameter.default))
         for name, parameter in choice.callee.parameters.items()
         if name not in supplied
+    ]
+    return [*rows, *_every_sweep(choice)] if choice.group == "sweep" else rows
+
+
+def _every_sweep(choice: groups.Choice) -> list[dict[str, Any]]:
+    """What holds for every sweep, whichever its search."""
+    from bigtrain.config.sweep_schema import SweepConfig
+
+    known, plain = signature.read("bigtrain.config.sweep_schema.SweepConfig").parameters, SweepConfig()
+    return [
+        _row(f"sweep.{name}", parameter, choice.values.get(name, getattr(plain, name)))
+        for name, parameter in known.items()
     ]
 
 

@@ -117,11 +117,14 @@ class _Wish:
             return
         ledger = opened(self.folder, self._facts(sought), common.retry)
         console.say(f"sweep     {self.choice.name} over {', '.join(asked.keys)} in {self.folder}")
-        found = self._swept(Conductor(asked, search, ledger, around, console), launching)
+        conductor = Conductor(asked, search, ledger, around, console)
+        found = self._swept(conductor, launching)
         sweep_report.result(found, as_json=as_json)
-        if (number := around.listener.received) is not None:
-            console.say("stopped; what was trained is kept. To go on:", style="bold")
+        if (number := around.listener.received) is not None or conductor.cut_short:
+            why = "stopped" if number is not None else f"time is up (sweep.timeout={common.timeout})"
+            console.say(f"{why}; what was trained is kept. To go on:", style="bold")
             console.say(f"  {self.again}")
+        if number is not None:
             raise SystemExit(code_of(number))
         if found.trials and all(trial.state == "failed" for trial in found.trials):
             raise SystemExit(1)

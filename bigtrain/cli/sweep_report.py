@@ -29,7 +29,7 @@ def result(found: Sweep, *, as_json: bool) -> None:
     from bigtrain.cli.report import scores
     from bigtrain.sweep.trial import best
 
-    counts = Counter(trial.state for trial in found.trials)
+    counts = Counter(trial.shown for trial in found.trials)
     winner = best(found.trials, found.objectives[0])
     names = [item.name for item in found.objectives]
     if as_json:
@@ -44,6 +44,8 @@ def result(found: Sweep, *, as_json: bool) -> None:
     if winner is not None and winner.last is not None:
         lines.append(("best", f"trial {winner.number}: {scores(dict(zip(names, winner.last, strict=True)))}"))
         lines.append(("", "  ".join(f"{key}={value}" for key, value in winner.values.items())))
+    elif any(trial.shown in ("resting", "waiting") and trial.last is not None for trial in found.trials):
+        lines.append(("best", "none yet: no trial has trained to its end"))
     failed = [trial for trial in found.trials if trial.state == "failed"]
     lines += [("failed", f"trial {trial.number}: {trial.error}") for trial in failed[:TOLD_FAILURES]]
     if len(failed) > TOLD_FAILURES:

@@ -106,8 +106,15 @@ def _nested(path: str, value: Any) -> Any:
     return getattr(schema, NESTED[path])(**found)
 
 
-def check_node(path: str, value: Any, trusted: trust.Trust) -> Node:
-    """One component: its target may be built, takes every key, and every value is of the right kind."""
+def check_node(path: str, value: Any, trusted: trust.Trust, beside: Collection[str] = ()) -> Node:
+    """One component: its target may be built, takes every key, and every value is of the right kind.
+
+    Args:
+        path: where it is in the config.
+        value: its table.
+        trusted: whose code may be built.
+        beside: keys that have been taken out of the table since they are no component's: an error names them too.
+    """
     group = path.split(".")[0]
     if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
         hint = f"choose one: bigtrain configs {schema.TABLES.get(group, group)}"
@@ -126,7 +133,7 @@ def check_node(path: str, value: Any, trusted: trust.Trust) -> Node:
         if name in supplied and name in callee.parameters:
             raise ConfigError(f"{path}.{name}", "is filled in by bigtrain and can't be set")
         if not isinstance(name, str) or (name not in callee.parameters and not callee.open):
-            raise unknown_field(path, str(name), callee, supplied)
+            raise unknown_field(path, str(name), callee, supplied, beside)
         arguments[name] = (
             converted(f"{path}.{name}", callee.parameters[name], item) if name in callee.parameters else item
         )

@@ -64,17 +64,29 @@ def unknown_key(key: str, paths: Iterable[str], where: str, value: str = "…") 
     return ConfigError(key, f"{where} has no such key", hint=hint)
 
 
-def unknown_field(path: str, name: str, callee: signature.Callee, supplied: Collection[str]) -> ConfigError:
-    """The error for a field that a component doesn't take: the nearest that it does, or a choice that takes it."""
+def unknown_field(
+    path: str, name: str, callee: signature.Callee, supplied: Collection[str], beside: Collection[str] = ()
+) -> ConfigError:
+    """The error for a field that a component doesn't take: the nearest that it does, or a choice that takes it.
+
+    Args:
+        path: where the component is in the config.
+        name: the field.
+        callee: the component.
+        supplied: parameters of it that bigtrain fills in.
+        beside: keys at the same path that hold whichever component is chosen.
+    """
     fields = [known for known in callee.parameters if known not in supplied]
     label = callee.target.rsplit(".", 1)[-1]
     alias = _ALIASES.get(name, "").removeprefix(f"{path}.")
-    close = [alias] if alias in fields else nearest(name, fields)
+    close = [alias] if alias in fields else nearest(name, [*fields, *beside])
     if close:
         hint = f"did you mean {path}.{close[0]}?"
     else:
-        hint = _elsewhere(path, name) or _other_key(name) or _see(path, callee)
-    return ConfigError(f"{path}.{name}", f"{label} has no {name!r}", allowed=fields or "(no fields)", hint=hint)
+        hint = _elsewhere(path, name) or (None if beside else _other_key(name)) or _see(path, callee)
+    return ConfigError(
+        f"{path}.{name}", f"{label} has no {name!r}", allowed=[*fields, *beside] or "(no fields)", hint=hint
+    )
 
 
 def _component_paths(available: Available) -> Iterable[str]:

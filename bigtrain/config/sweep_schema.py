@@ -23,11 +23,11 @@ class SweepConfig:
     """What holds for every sweep.
 
     Args:
-        objectives: validation metrics, or `parameters`, to look for the best of; the first decides which trial is best.
-            `accuracy` or, with a direction, `accuracy:max`; none takes checkpoint.monitor.
+        objectives: validation metrics, or `parameters`, to look for the best of: `accuracy`, `[loss,parameters]`, or
+            with a direction `[accuracy:max]`; the first decides which trial is best. None takes checkpoint.monitor.
         score: what counts of a trial: the score of its last step, or the best of all its evaluations.
-        timeout: no trial starts after so long a time: 30min, 8h, 2d.
-        retry: try again what has failed.
+        timeout: no trial starts after so long a time: 45s, 30min, 8h, 2d.
+        retry: try again what has failed in this sweep, instead of leaving it failed.
         params: swept keys with their values, as on the command line: for a sweep that is kept in a file.
     """
 
@@ -77,9 +77,9 @@ def read(texts: Sequence[str], config_dir: str | Path | None, trusted: Trust) ->
         hint = did_you_mean(name, choices) or "see them with: bigtrain configs sweep"
         raise ConfigError("sweep", f"there is no sweep {name!r}", allowed=choices, hint=hint)
     table = {**groups.describe("sweep", name, choices[name]).values, **values}
-    known = {item.name for item in dataclasses.fields(SweepConfig)}
+    known = [item.name for item in dataclasses.fields(SweepConfig)]
     common = {key: table.pop(key) for key in list(table) if key in known}
-    return SweepChoice(name, check_node("sweep", table, trusted), _common(common))
+    return SweepChoice(name, check_node("sweep", table, trusted, known), _common(common))
 
 
 def _common(values: Mapping[str, Any]) -> SweepConfig:

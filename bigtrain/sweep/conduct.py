@@ -22,6 +22,7 @@ from bigtrain.sweep.live import Live
 from bigtrain.sweep.member import Member, members
 from bigtrain.sweep.results import Sweep
 from bigtrain.sweep.search import GivesUp, Search
+from bigtrain.sweep.space import identity
 from bigtrain.sweep.trial import ENDED, Proposal, Trial
 from bigtrain.sweep.watching import Watching, percent
 from bigtrain.tracking.console import Console
@@ -87,6 +88,7 @@ class Conductor:
     ledger: Ledger
     around: Around
     console: Console
+    cut_short: bool = False  # time was up before the search was over
     _begun: float = field(default_factory=time.monotonic)
 
     def run(self, launcher: Any) -> Sweep:
@@ -95,9 +97,11 @@ class Conductor:
             launcher.around = self.around
         live = Live(self.console, self.judge.objectives, getattr(self.search, "trials", None) or 0)
         watching = Watching(self.asked.folder, self.ledger, live)
+        going = True
         try:
-            while not self.around.over() and self._round(launcher, watching):
-                pass
+            while going and not self.around.over():
+                going = self._round(launcher, watching)
+            self.cut_short = going and self.around.listener() is None and self._more()
         finally:
             live.close()
             self.ledger.release()
@@ -145,6 +149,16 @@ class Conductor:
         proposed = self.ledger.trials()
         watching.live.update(proposed)
         return before != [(trial.number, trial.until) for trial in proposed]
+
+    def _more(self) -> bool:
+        """Whether anything is left to train; a search may be over without having been asked a last time."""
+        known = self.ledger.trials()
+        if any(trial.shown == "resting" or trial.state not in ENDED for trial in known):
+            return True
+        tried = {identity(trial.values) for trial in known}
+        proposals = self.search.propose(known)
+        return any(item.trial is not None or item.parent is not None or identity(item.values) not in tried
+                   for item in proposals)  # fmt: skip
 
     def _adopt(self) -> None:
         """The directories of trials that start from another's state; before any of their parents goes on."""

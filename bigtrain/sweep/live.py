@@ -78,8 +78,10 @@ class Live:
         return Group(*parts)
 
     def _counts(self) -> str:
-        counts = Counter(trial.state for trial in self._trials)
-        others = ", ".join(f"{counts[state]} {state}" for state in ("running", "pruned", "failed") if counts[state])
+        counts = Counter(trial.shown for trial in self._trials)
+        others = ", ".join(
+            f"{counts[state]} {state}" for state in ("running", "resting", "pruned", "failed") if counts[state]
+        )
         return f"{counts['done']}/{max(self._total, len(self._trials))} done" + (f", {others}" if others else "")
 
     def _best(self) -> str:

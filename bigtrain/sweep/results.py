@@ -57,7 +57,7 @@ def rows(sweep: Sweep) -> list[list[str]]:
         parent = [] if not lineage else ["" if trial.parent is None else str(trial.parent)]
         values = [trial.values.get(key, "") for key in sweep.keys]
         place = [str(trial.steps), *parent, Path(trial.directory).as_posix(), trial.error or ""]
-        found.append([str(trial.number), trial.state, *values, *scores, *place])
+        found.append([str(trial.number), trial.shown, *values, *scores, *place])
     return found
 
 

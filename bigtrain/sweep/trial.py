@@ -80,6 +80,11 @@ class Trial:
         """The objectives where it was measured last; None before."""
         return self.scores[max(self.scores)] if self.scores else None
 
+    @property
+    def shown(self) -> str:
+        """Its state in a word for people and tables: `resting` is what is done as far as it was asked to go."""
+        return "resting" if self.state == "done" and self.until < 1.0 else self.state
+
 
 def best(trials: Any, objective: Objective, at: int = 0) -> Trial | None:
     """The trial whose objective number `at` is the best, of those that trained to their end; None without one."""

@@ -169,7 +169,7 @@ def test_a_trial_that_rests_says_where(tmp_path: Path) -> None:
     sweep = made_sweep(tmp_path)
     resting = dataclasses.replace(sweep.trials[1], until=1 / 3, scores={1 / 3: (0.001,)})
     text, found = shown(dataclasses.replace(sweep, trials=(sweep.trials[0], resting, *sweep.trials[2:])))
-    assert '<td class="state done">done to 33%</td>' in text
+    assert '<td class="state done">resting at 33%</td>' in text
     best = [row["data-t"] for row in found.all("tr") if "best" in row.get("class", "").split()]
     assert best != ["1"]  # it has the lowest loss, and has not been trained to the end
 

@@ -24,10 +24,9 @@ from bigtrain.sweep.report.svg import Markup, element, escaped, joined
 from bigtrain.sweep.report.table import trial_table
 from bigtrain.sweep.report.view import View
 from bigtrain.sweep.results import score
-from bigtrain.sweep.trial import State
 from bigtrain.tracking.console import clock
 
-_STATES: tuple[State, ...] = ("done", "running", "waiting", "pruned", "failed")
+_STATES = ("done", "running", "resting", "waiting", "pruned", "failed")
 
 
 def page(view: View) -> str:
@@ -98,7 +97,7 @@ def _colours(view: View) -> str:
 
 
 def _summary(view: View) -> Markup:
-    sweep, counts = view.sweep, Counter(trial.state for trial in view.sweep.trials)
+    sweep, counts = view.sweep, Counter(trial.shown for trial in view.sweep.trials)
     states = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
     facts = [("trials", f"{len(sweep.trials)}: {states}" if states else "none yet")]
     if sweep.seconds:

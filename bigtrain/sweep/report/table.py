@@ -62,7 +62,7 @@ def address(directory: str) -> str:
 
 def _state(trial: Trial) -> str:
     """What it has come to; of one that rests before its last step, where it does."""
-    return f"{trial.state} to {trial.until:.0%}" if trial.state == "done" and trial.until < 1.0 else trial.state
+    return f"{trial.shown} at {trial.until:.0%}" if trial.shown == "resting" else trial.shown
 
 
 def _failures(view: View) -> bool:
