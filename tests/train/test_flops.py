@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bigtrain.models.convolution import convolve
@@ -105,3 +106,75 @@ def test_attention_of_cudnn_counts_what_is_seen_and_its_gradient_twice_that(caus
     pairs = 16 * 17 / 2 if causal else 16 * 16
     found = count(jax.grad(loss, argnums=(0, 1)), query, key, products=True)
     assert found == 3 * 4 * 2 * 4 * 8 * pairs
+
+
+def test_the_gradient_of_a_transposed_convolution_is_twice_its_forward_pass() -> None:
+    def forward(w: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.lax.conv_transpose(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    w, x = shape(4, 4, 16, 8), shape(8, 16, 16, 16)
+    once = 2 * (8 * 16 * 16 * 16) * (4 * 4 * 8)  # each input reaches a window
+    assert count(forward, w, x, products=True) == once
+    gradient = jax.grad(lambda w, x: jnp.sum(jnp.square(forward(w, x))), argnums=(0, 1))
+    assert count(gradient, w, x, products=True) == 3 * once
+
+
+def test_a_convolution_of_an_image_smaller_than_its_window() -> None:
+    def forward(w: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    w, x = shape(3, 3, 4, 6), shape(2, 1, 1, 4)
+    gradient = jax.grad(lambda w, x: jnp.sum(jnp.square(forward(w, x))), argnums=(0, 1))
+    assert count(forward, w, x, products=True) == 2 * 2 * 4 * 6
+    assert count(gradient, w, x, products=True) == 3 * 2 * 2 * 4 * 6
+
+
+def test_a_while_loop_counts_what_its_used_result_depends_on_through_the_others() -> None:
+    def loop(n: jax.Array, a: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, n, lambda _, c: (c[0] + c[1].sum(), c[1] @ w), (jnp.zeros(()), a))[0]
+
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    assert count(loop, number, shape(4, 5), shape(5, 5), products=True) == 2 * 4 * 5 * 5
+    unused = count(lambda n, a, w: jax.lax.fori_loop(0, n, lambda _, c: (c[0] + 1, c[1] @ w), (1.0, a))[0], number,
+                   shape(4, 5), shape(5, 5), products=True)  # fmt: skip
+    assert unused == 0
+
+
+def test_a_scan_does_not_count_results_that_nobody_uses() -> None:
+    def loop(c: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda c, _: (c + 1, c @ w), c, None, length=7)[0]
+
+    assert count(loop, shape(4, 5), shape(5, 5), products=True) == 0
+    assert count(loop, shape(4, 5), shape(5, 5)) == 7 * 4 * 5
+
+
+def test_products_in_groups_count_each_row_once() -> None:
+    groups = jax.ShapeDtypeStruct((3,), jnp.int32)
+    rows, matrices = shape(8, 5), shape(3, 5, 6)
+    assert count(jax.lax.ragged_dot, rows, matrices, groups, products=True) == 2 * 8 * 5 * 6
+    gradient = jax.grad(lambda m, r, g: jnp.sum(jnp.square(jax.lax.ragged_dot(r, m, g))), argnums=(0, 1))
+    assert count(gradient, matrices, rows, groups, products=True) == 3 * 2 * 8 * 5 * 6
+
+
+def test_complex_products_take_four_times_as_much() -> None:
+    left, right = (jax.ShapeDtypeStruct(sizes, jnp.complex64) for sizes in ((3, 4), (4, 5)))
+    assert count(jnp.matmul, left, right) == 8 * 3 * 4 * 5
+
+
+def test_what_puts_numbers_together_counts_each() -> None:
+    indices = jax.ShapeDtypeStruct((50,), jnp.int32)
+    assert count(lambda x: jax.lax.reduce(x, 0.0, lambda a, b: a + b + 0.0, (0,)), shape(100)) >= 100
+    added = count(lambda x, i, u: x.at[i].add(u, mode="promise_in_bounds"), shape(100), indices, shape(50))
+    assert added == 50
+    assert count(lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (2, 2), (1, 1), "SAME"), shape(8, 8)) == 256
+    assert count(jnp.fft.fft, jax.ShapeDtypeStruct((64,), jnp.complex64)) == 5 * 64 * 6
+
+
+def test_a_shard_map_over_one_axis_counts_its_devices() -> None:
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("a", "b"))
+    split = jax.sharding.PartitionSpec("a")
+    mapped = jax.shard_map(
+        lambda x, w: x @ w, mesh=mesh, in_specs=(split, jax.sharding.PartitionSpec()), out_specs=split,
+        axis_names={"a"}, check_vma=False,
+    )  # fmt: skip
+    assert count(jax.jit(mapped), shape(6, 4), shape(4, 5), products=True) == 2 * 6 * 4 * 5
