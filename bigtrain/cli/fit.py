@@ -267,6 +267,7 @@ def _train(
     as_json: bool,
 ) -> None:
     from bigtrain.cli import report
+    from bigtrain.train.finish import times
     from bigtrain.train.fit import fit
     from bigtrain.train.hooks import Interrupted
 
@@ -275,6 +276,7 @@ def _train(
     except Interrupted as stopped:
         console.say(f"stopped at step {stopped.step:,}; everything is saved. To go on:", style="bold")
         console.say(f"  bigtrain fit run_dir={directory.path}{again}")
+        console.say(f"time      {report.spent(times(clock))}")
         raise SystemExit(code_of(stopped.signal_number)) from None
     except Exception as error:
         if not is_out_of_memory(error):

@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,38 +88,47 @@ def result(found: Mapping[str, Any], *, as_json: bool, again: str = "") -> None:
     where = Path(found["run_dir"])
     names = ("checkpoints/", "metrics.jsonl", "curves.png", "samples/", "answers/")
     kept = [name for name in names if (where / name).exists()]
-    lines.append(("time", _time(found["seconds"], found.get("seconds_by_part") or {})))
+    lines.append(("time", spent(found)))
     if found.get("speed"):
         lines.append(("speed", _speed(found["speed"])))
-    traces = sorted((where / "profile").rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
-    if traces and "profile" in (found.get("seconds_by_part") or {}):
-        lines.append(
-            ("profile", f"{traces[-1]} opens at ui.perfetto.dev; or: tensorboard --logdir {where / 'profile'}")
-        )
+    lines += _trace(found)
     lines.append(("files", f"{where}: {' '.join(kept)}"))
     quoted = shlex.quote(str(where))
     trust = "".join(f" --trust {name}" for name in again.split(" --trust ")[1:])
     best = " --checkpoint best" if stopped and found.get("best") else ""
     lines.append(("next", f"bigtrain {'sample' if 'samples/' in kept else 'evaluate'} {quoted}{best}{trust}"))
-    for name, text in lines:
-        wrapped = textwrap.wrap(text, 68) if name in ("time", "speed") else [text]  # paths and commands stay whole
-        sys.stdout.write(f"{name:<10}  " + f"\n{'':12}".join(wrapped) + "\n")
+    _print(lines)
 
 
 def rests(found: Mapping[str, Any], again: str = "") -> None:
     """What a run says that rests before its last step."""
     at, where = found["rests"], shlex.quote(found["run_dir"])
-    if found.get("validation"):
-        sys.stdout.write(f"{'validation':<10}  {scores(found['validation'])}\n")
-    sys.stdout.write(f"{'rests':<10}  at step {at['step']:,} of {at['of']:,} (stop_at); everything is saved\n")
-    sys.stdout.write(f"{'next':<10}  bigtrain fit run_dir={where} stop_at=null{again}\n")
+    lines = [("validation", scores(found["validation"]))] if found.get("validation") else []
+    lines += [("time", spent(found)), *_trace(found)]
+    lines.append(("rests", f"at step {at['step']:,} of {at['of']:,} (stop_at); everything is saved"))
+    _print([*lines, ("next", f"bigtrain fit run_dir={where} stop_at=null{again}")])
 
 
-def _time(seconds: float, parts: Mapping[str, float]) -> str:
-    """The wall time, and below it what it was spent on, the longest first."""
-    spent = sorted(parts.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{name} {part:.1f}" for name, part in spent if part >= 0.05)
-    return f"{seconds:.1f} s" + (f" = {shown}" if shown else "")
+def _print(lines: Sequence[tuple[str, str]]) -> None:
+    for name, text in lines:
+        wrapped = textwrap.wrap(text, 68) if name in ("time", "speed") else [text]  # paths and commands stay whole
+        sys.stdout.write(f"{name:<10}  " + f"\n{'':12}".join(wrapped) + "\n")
+
+
+def spent(found: Mapping[str, Any]) -> str:
+    """The wall time, and what it was spent on, the longest first; from `bigtrain.train.finish.times`."""
+    parts = sorted((found.get("seconds_by_part") or {}).items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {part:.1f}" for name, part in parts if part >= 0.05)
+    return f"{found['seconds']:.1f} s" + (f" = {shown}" if shown else "")
+
+
+def _trace(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the trace is that this command wrote."""
+    folder = Path(found["run_dir"]) / "profile"
+    traces = sorted(folder.rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
+    if not traces or "profile" not in (found.get("seconds_by_part") or {}):
+        return []
+    return [("profile", f"{traces[-1]} opens at ui.perfetto.dev; or: tensorboard --logdir {folder}")]
 
 
 def _speed(found: Mapping[str, Any]) -> str:

@@ -93,7 +93,7 @@ def _plain(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array |
     )
     length, found = steps // blocks, []
     for first in range(0, steps, length):
-        beyond = first + length if blocks > 1 else key.shape[3]
+        beyond = min(first + length, key.shape[3]) if blocks > 1 else key.shape[3]
         seen = mask
         if seen is not None:
             seen = seen[:, first : first + length, :beyond] if seen.shape[1] > 1 else seen[:, :, :beyond]

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from bigtrain.config.values import NonNegativeInt
 from bigtrain.models import convolution_rows
+from bigtrain.models.linear import product
 
 Padding = Literal["same"] | NonNegativeInt
 Pads = tuple[tuple[int, int], ...]  # zeros before and after, for each spatial dimension
@@ -95,8 +96,13 @@ def convolve(
     values: Float[Array, "B *space C"], kernel: Float[Array, "*window C D"], strides: tuple[int, ...], pads: Pads
 ) -> Float[Array, "B *windows D"]:
     """The cross-correlation of values and kernel; equals `lax.conv_general_dilated`, as do its gradients."""
+    return _convolved(values, kernel, strides, pads)
+
+
+def _convolved(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:
     direct = functools.partial(_direct, strides, pads)
-    by_rows = functools.partial(_by_rows, strides, pads)
+    # a plain product: one with a gradient of its own inside of the forward pass could not be differentiated forwards
+    by_rows = functools.partial(_by_rows, strides, pads, multiply=jnp.matmul)
     on_cpu = by_rows if _rows_pay(values, kernel, pads) else direct
     return lax.platform_dependent(values, kernel, cpu=on_cpu, default=direct)
 
@@ -105,8 +111,10 @@ def _direct(strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax
     return lax.conv_general_dilated(values, kernel, strides, pads, dimension_numbers=LAYOUTS[len(strides)])
 
 
-def _by_rows(strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax.Array) -> jax.Array:
-    return convolution_rows.convolve_rows(values, kernel, strides, pads)
+def _by_rows(
+    strides: tuple[int, ...], pads: Pads, values: jax.Array, kernel: jax.Array, multiply: Callable[..., Any] = product
+) -> jax.Array:
+    return convolution_rows.convolve_rows(values, kernel, strides, pads, multiply)
 
 
 def _rows_pay(values: jax.Array, kernel: jax.Array, pads: Pads) -> bool:
@@ -116,7 +124,7 @@ def _rows_pay(values: jax.Array, kernel: jax.Array, pads: Pads) -> bool:
 def _forward(
     values: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(values, kernel, strides, pads), (values, kernel)
+    return _convolved(values, kernel, strides, pads), (values, kernel)
 
 
 def _backward(

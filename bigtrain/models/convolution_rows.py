@@ -7,6 +7,9 @@ W values under a window of w is W / w times the work, and still faster where tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import jax
 import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -27,8 +30,9 @@ def convolve_rows(
     kernel: Float[Array, "h w C D"],
     strides: tuple[int, int],
     pads: tuple[tuple[int, int], tuple[int, int]],
+    multiply: Callable[[jax.Array, jax.Array], jax.Array] = product,
 ) -> Float[Array, "B R S D"]:
-    """The same as `lax.conv_general_dilated`."""
+    """The same as `lax.conv_general_dilated`; `multiply` is the matrix product, and which gradient it has."""
     high, wide, features, channels = kernel.shape
     padded = jnp.pad(values, ((0, 0), *pads, (0, 0)))
     batch, height, width = padded.shape[:3]
@@ -37,7 +41,7 @@ def convolve_rows(
     lines = padded.reshape(batch, height, width * features)
     last = strides[0] * (rows - 1) + 1
     seen = jnp.concatenate([lines[:, at : at + last : strides[0]] for at in range(high)], axis=-1)
-    found = product(seen.reshape(batch * rows, -1), matrix.reshape(-1, places * channels))
+    found = multiply(seen.reshape(batch * rows, -1), matrix.reshape(-1, places * channels))
     return found.reshape(batch, rows, places, channels)
 
 

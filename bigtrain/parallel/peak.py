@@ -19,6 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bigtrain.parallel.mesh import hosts
+
 TERA = 1e12
 TABLE = {  # words of JAX's `device_kind`: (bf16, f32) in TFLOP/s; the first that fits counts
     "B200": (2250.0, 1125.0), "H200": (989.4, 494.7), "H100 PCIe": (756.0, 378.0), "H100 NVL": (835.5, 417.5),
@@ -29,7 +31,7 @@ TABLE = {  # words of JAX's `device_kind`: (bf16, f32) in TFLOP/s; the first tha
 """Sources: NVIDIA's data sheets (without sparsity), and Google's of Cloud TPU; of v2 and v3 JAX sees single cores."""
 
 SIZES = (512, 1024, 2048)  # of square matrices; which is fastest depends on the caches
-SECONDS = 0.15  # for each of them
+SECONDS = 0.25  # for each of them
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,14 @@ def tabled(kind: str, precision: str) -> float | None:
 def peak(devices: Iterable[Any], precision: str, cache: Path, *, measure: bool, reached: float = 0.0) -> Peak | None:
     """The peak of some devices; None where it is in no table and was not measured.
 
-    What was reached is a peak too: one that is lower was measured on a busy machine, or is in the table by mistake.
+    What was reached is a peak too: one that is lower was measured on a busy machine, or is in the table by mistake. So
+    it is measured again whenever that is asked for, and the most that was ever seen counts.
 
     Args:
         devices: what a run uses; devices simulated on a CPU share its peak.
         precision: 'f32' or 'bf16'.
         cache: a file of measured peaks, read and added to.
-        measure: whether to measure, for half a second, what is not known.
+        measure: whether to measure, for a second, what is in no table.
         reached: operations a second of a run on them.
     """
     used = list(devices)
@@ -64,12 +67,12 @@ def peak(devices: Iterable[Any], precision: str, cache: Path, *, measure: bool, 
     if known is not None and reached <= known * number:
         return Peak(known * number, f"{number} x {known / TERA:g} TFLOP/s, the maker's number")
     if first.platform == "cpu":
-        kind, number = f"{_processor()}, {cores()} cores", 1
+        kind, number = f"{_processor()}, {cores()} cores", len(set(hosts(used)))
     name, before = f"{kind}, {precision}", _read(cache)
-    if name not in before:
-        if known is None and not measure:
-            return None
-        before[name] = known or measured(precision, first)
+    if name not in before and known is None and not measure:
+        return None
+    if name not in before or (measure and known is None):
+        before[name] = max(before.get(name, 0.0), known or measured(precision, first))
         _write(cache, before)
     if reached > before[name] * number:
         _write(cache, before | {name: reached / number})

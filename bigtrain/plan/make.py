@@ -65,7 +65,7 @@ def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
     capacity, of = capacity_of(target, rules.mesh.size)
     room = CPU_RESIDENT_BYTES if chip.platform == "cpu" else int(DEVICE_SHARE * capacity)
     source = dataset.splits["train"]
-    train = foreseen(source, dataset.spec, made.order, rules, **feed_settings(run), room=room)
+    train = foreseen(source, dataset.spec, made.order, rules, **feed_settings(run, made.lengths.steps), room=room)
     lowered = made.lowered((train.feed, train.capacity))
     if not on_cpu:
         quick()

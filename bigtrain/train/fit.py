@@ -212,7 +212,7 @@ def traced(
     """The hook that records a trace of some steps, where one is asked for; it is closed with `closing`."""
     if not ready.lengths.profile:
         return []
-    span, traces = (ready.lengths.profile, step, ready.lengths.steps), distributed.current().leader
+    span, traces = (ready.lengths.profile, step, ready.lengths.stop), distributed.current().leader
     tracing = Profile.of(*span, directory.path / "profile", clock, console.say, traces=traces)
     if tracing is None:
         return []

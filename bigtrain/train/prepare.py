@@ -187,12 +187,15 @@ def outline(checked: Checked, trusted: Trust, dataset: Dataset, rules: Rules) ->
     return Outline(rules, lengths, order, made, values, batching_for(run, dataset, rules))
 
 
-def feed_settings(run: RunConfig) -> dict[str, Any]:
-    """What the config says of where the training set lives, for `placement.choose` and `placement.foreseen`."""
-    return {
-        "placement": run.placement,
-        "capacity": None if run.steps_per_dispatch == "auto" else int(run.steps_per_dispatch),
-    }
+def feed_settings(run: RunConfig, steps: int) -> dict[str, Any]:
+    """What the config says of where the training set lives, for `placement.choose` and `placement.foreseen`.
+
+    Args:
+        run: the config.
+        steps: of the whole run; no call of the program holds more, whatever is asked for.
+    """
+    asked = run.steps_per_dispatch
+    return {"placement": run.placement, "capacity": None if asked == "auto" else min(int(asked), steps)}
 
 
 def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
@@ -204,7 +207,7 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     rules = Rules.of(meshes.make(run.mesh), run.mesh)
     made = outline(checked, trusted, dataset, rules)
     source = dataset.splits["train"]
-    how = {**feed_settings(run), "workers": run.data_workers}
+    how = {**feed_settings(run, made.lengths.steps), "workers": run.data_workers}
     placement, reason = choose(source, dataset.spec, made.order, rules, **how)
     before, started = cache.COUNT.copy(), time.perf_counter()
     program = made.lowered((placement.abstract(), placement.capacity)).compiled()

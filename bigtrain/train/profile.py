@@ -37,6 +37,7 @@ class Profile:
     say: Callable[[str], None]
     traces: bool = True  # of several processes, process 0 does
     _tracing: bool = False
+    _begun: bool = False
 
     @classmethod
     def of(
@@ -71,9 +72,10 @@ class Profile:
             if step == self.first and self.traces:
                 self._begin()
             else:
-                self.close()
+                self._end()
 
     def _begin(self) -> None:
+        self._begun = True
         with self._reported():
             self.folder.mkdir(parents=True, exist_ok=True)
             options = jax.profiler.ProfileOptions()
@@ -82,7 +84,12 @@ class Profile:
             self._tracing = True
 
     def close(self) -> None:
-        """Writes the trace down, if one has begun."""
+        """Writes the trace down, if one has begun; says so, if the run ended before that."""
+        if self.traces and not self._begun:
+            self.say(f"note: no trace: the run ended before step {self.first + 1:,}, with which it would begin")
+        self._end()
+
+    def _end(self) -> None:
         if self._tracing:
             self._tracing = False
             with self._reported():

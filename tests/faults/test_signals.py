@@ -43,6 +43,7 @@ def stopped(run: Path, number: signal.Signals, moment: random.Random) -> tuple[i
     assert process.returncode == CODES[number], err
     said = re.search(SAVED, err)
     assert said, err
+    assert re.search(r"^time +[\d.]+ s = .*step [\d.]+", err, re.M), err  # and what it was spent on
     return int(said[1].replace(",", "")), seconds
 
 

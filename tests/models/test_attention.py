@@ -75,6 +75,12 @@ def test_causal_attention_in_blocks_equals_the_fused_one_and_so_do_its_gradients
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
+def test_causal_attention_to_fewer_keys_than_queries_equals_the_fused_one():
+    query, key = drawn(1, 256, 2, 4), drawn(1, 200, 2, 4, seed=1)
+    found, expected = (attend(query, key, key, causal=True, formulation=way) for way in ("plain", "fused"))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("formulation", ["plain", "fused"])
 def test_the_softmax_of_bf16_is_taken_in_f32(formulation):
     query, key, value = (drawn(1, 300, 1, 8, seed=seed).astype(jnp.bfloat16) for seed in range(3))

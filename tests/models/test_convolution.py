@@ -114,6 +114,19 @@ def test_gradients_of_gradients_exist():
 
 
 @pytest.mark.usefixtures("way")
+def test_products_of_the_hessian_with_a_vector():
+    """Forwards over backwards, as curvature is usually asked for; against backwards over backwards."""
+    values, kernel, direction = drawn(2, 8, 8, 2), drawn(3, 3, 2, 2), drawn(3, 3, 2, 2)
+
+    def loss(kernel):
+        return (convolve(values, kernel, (1, 1), ((1, 1), (1, 1))) ** 3).sum()
+
+    forwards = jax.jvp(jax.grad(loss), (kernel,), (direction,))[1]
+    backwards = jax.grad(lambda kernel: jnp.vdot(jax.grad(loss)(kernel), direction))(kernel)
+    np.testing.assert_allclose(forwards, backwards, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.usefixtures("way")
 def test_gradients_of_single_examples_by_vmap():
     values, kernel = drawn(4, 6, 6, 2), drawn(3, 3, 2, 3)
 

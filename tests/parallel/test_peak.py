@@ -17,6 +17,7 @@ from bigtrain.parallel.peak import peak, tabled
 class Device:
     device_kind: str
     platform: str = "gpu"
+    process_index: int = 0
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_devices_add_up_unless_they_are_simulated(tmp_path: Path, monkeypatch: p
         assert simulated.flops == 5.0
 
 
-def test_it_is_measured_once_and_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_measured_only_when_asked_and_the_fastest_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "deep" / "peak.json"
     device = jax.devices()[0]
     assert peak([device], "f32", cache, measure=False) is None
@@ -77,8 +78,21 @@ def test_it_is_measured_once_and_only_when_asked(tmp_path: Path, monkeypatch: py
     assert first is not None
     assert first.flops > 1e6
     assert list(json.loads(cache.read_text()).values()) == [first.flops]
-    monkeypatch.setattr(peaks, "measured", lambda *_: pytest.fail("measured again"))
-    assert peak([device], "f32", cache, measure=True) == first
+    for busy_or_not, expected in ((0.5, first.flops), (2.0, 2 * first.flops), (1.0, 2 * first.flops)):
+        monkeypatch.setattr(peaks, "measured", lambda *_, by=busy_or_not: by * first.flops)
+        again = peak([device], "f32", cache, measure=True)
+        assert again is not None
+        assert again.flops == expected
+    monkeypatch.setattr(peaks, "measured", lambda *_: pytest.fail("nobody asked for it"))
+    assert peak([device], "f32", cache, measure=False) == again
+
+
+def test_each_host_of_processors_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peaks, "measured", lambda *_: 5.0)
+    devices = [Device("cpu", "cpu", process) for process in (0, 0, 1, 1)]
+    found = peak(devices, "f32", tmp_path / "peak.json", measure=True)
+    assert found is not None
+    assert found.flops == 10.0
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": "b"}'])

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from command import bigtrain
 from support import losses_of, run_fit
 
 from bigtrain.config.errors import ConfigError
@@ -78,3 +79,28 @@ def test_what_would_be_ignored_is_refused(overrides: tuple[str, ...], answer: st
     with pytest.raises(ConfigError) as raised:
         run_fit(tmp_path / "run", *SHORT, *overrides)
     assert str(raised.value).splitlines()[0] == answer
+
+
+def test_a_run_that_rests_has_its_trace_before_that_and_says_where_its_time_went(tmp_path: Path) -> None:
+    options = (*SHORT, "profile=true", "profile_from=10", "profile_steps=2", "stop_at=6", f"run_dir={tmp_path / 'run'}")
+    found = bigtrain("fit", *options)
+    assert found.code == 0, found.err
+    assert "note: the trace holds steps 5 to 6" in found.err
+    (trace,) = (tmp_path / "run" / "profile").rglob("perfetto_trace.json.gz")
+    lines = dict(line.split(None, 1) for line in found.out.splitlines() if not line.startswith(" "))
+    assert lines["profile"].startswith(f"{trace} opens at ui.perfetto.dev")
+    parts = found.out.split("time        ")[1].split("rests")[0].split("profile  ")[0]
+    whole, _, spent = " ".join(parts.split()).partition(" s = ")
+    assert sum(float(part.split()[-1]) for part in spent.split(", ")) == pytest.approx(float(whole), abs=0.5)
+
+
+def test_a_run_that_ends_before_its_trace_says_so(tmp_path: Path) -> None:
+    told: list[str] = []
+    made = Profile(5, 8, tmp_path / "profile", Clock(), told.append)
+    made.close()
+    assert told == ["note: no trace: the run ended before step 6, with which it would begin"]
+    begun: list[str] = []
+    made = Profile(1, 2, tmp_path / "profile", Clock(), begun.append)
+    made(1, {})
+    made.close()
+    assert begun == []

@@ -39,3 +39,10 @@ def test_only_small_steps_on_a_gpu_are_done_in_blocks(monkeypatch, tmp_path, pla
     ready = prepare(checked, trusted, load_data(checked, trusted))
     monkeypatch.setattr(steps, "target", lambda: Device(platform))
     assert steps.block(ready.dataset.spec, ready.program.abstract, ready.placement.abstract()) == size
+
+
+def test_a_call_never_holds_more_steps_than_the_run_has():
+    from support import prepared
+
+    ready, _, _ = prepared("model.widths=[4]", "steps=20", "steps_per_dispatch=10000000000")
+    assert ready.placement.capacity == 20
