@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 
 from bench import datasets, environments, machine, measure, report, start
-from bench.catalog import OTHERS, SIDES, WORKLOADS, Side, chosen_sides, shortened, variant
+from bench.arguments import count, seconds
+from bench.catalog import OTHERS, OURS, SIDES, WORKLOADS, Side, chosen_sides, shortened, variant
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "benchmarks"
@@ -44,19 +45,19 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     measuring.add_argument("--quick", action="store_true", help="a smoke check: small data, one short round; no result")
 
     run = verbs.add_parser("run", parents=[measuring], help="time the workloads")
-    run.add_argument("--workloads", nargs="*", default=list(WORKLOADS), choices=list(WORKLOADS), metavar="W")
-    run.add_argument("--rounds", type=int, default=7, help="how often each side is timed")
-    run.add_argument("--seconds", type=float, default=3.0, help="length of a timing of the fastest side")
+    run.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS), metavar="W")
+    run.add_argument("--rounds", type=count, default=7, help="how often each side is timed")
+    run.add_argument("--seconds", type=seconds, default=3.0, help="length of a timing of the fastest side")
     run.add_argument("--also", action="append", default=[], metavar="'NAME: override …'", help="a second bigtrain")
     run.add_argument("--no-losses", action="store_true", help="leave the comparison of final losses out")
 
     begin = verbs.add_parser("start", parents=[measuring], help="time whole processes on W1")
-    begin.add_argument("--repeats", type=int, default=3)
-    begin.add_argument("--epochs", type=int, default=10)
+    begin.add_argument("--repeats", type=count, default=3)
+    begin.add_argument("--epochs", type=count, default=10)
 
     data = verbs.add_parser("data", parents=[measuring], help="µs a sample of the data path")
-    data.add_argument("--workloads", nargs="*", default=["W1", "W4", "W6"], choices=list(WORKLOADS), metavar="W")
-    data.add_argument("--rounds", type=int, default=5)
+    data.add_argument("--workloads", nargs="+", default=["W1", "W4", "W6"], choices=list(WORKLOADS), metavar="W")
+    data.add_argument("--rounds", type=count, default=5)
     return parser.parse_args(words)
 
 
@@ -72,9 +73,13 @@ def pythons(asked: argparse.Namespace) -> dict[str, str | None]:
 def sides(asked: argparse.Namespace) -> list[Side]:
     """Who takes part."""
     try:
-        return [*chosen_sides(asked.against), *map(variant, getattr(asked, "also", []))]
+        found = [*chosen_sides(asked.against), *map(variant, getattr(asked, "also", []))]
     except ValueError as error:
         sys.exit(str(error))
+    names = [side.name for side in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        sys.exit(f"two sides are called {twice!r}; choose another NAME for --also")
+    return found
 
 
 def say(text: str) -> None:
@@ -114,13 +119,16 @@ def run(asked: argparse.Namespace) -> None:
 
 def begin(asked: argparse.Namespace) -> None:
     """Times whole processes."""
+    if other := next((side.name for side in sides(asked)[1:] if side.module == OURS.module), None):
+        sys.exit(f"--against {other}: start times `bigtrain fit` as it is")
     about, workload = machine.describe(), WORKLOADS["W1"]
     data = datasets.written(workload.data, environments.private(asked.work) / "data", small=asked.quick)
     repeats, epochs = (1, 1) if asked.quick else (asked.repeats, asked.epochs)
-    found = start.measure(
+    found, failed = start.measure(
         workload, sides(asked), pythons(asked), data, asked.work / "logs", repeats=repeats, epochs=epochs, say=say
     )
     written("start", asked, found, about)
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 def data(asked: argparse.Namespace) -> None:

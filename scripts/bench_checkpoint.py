@@ -29,6 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bench.arguments import count
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bigtrain.checkpoint import Checkpoints
@@ -41,10 +42,10 @@ from bigtrain.train.hooks import is_finite
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=500)
-    parser.add_argument("--saves", type=int, default=5)
+    parser.add_argument("--megabytes", type=count, default=500)
+    parser.add_argument("--saves", type=count, default=5)
     parser.add_argument("--before", type=float, default=2.0, help="seconds of training before the first save")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=count, default=1)
     given = parser.parse_args()
     if given.processes > 1 and "BIGTRAIN_PROCESS" not in os.environ:
         sys.exit(together(given.processes))

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bench.arguments import count
 
 from bigtrain.models.convolution import LAYOUTS, convolve
 from bigtrain.models.pooling import pool
@@ -68,8 +69,8 @@ def sides(conv: Convolve, steps: int) -> tuple[Callable[[], None], Callable[[], 
 def main() -> None:
     """Prints milliseconds a step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=count, default=20)
+    parser.add_argument("--rounds", type=count, default=5)
     args = parser.parse_args()
     runs: dict[str, Callable[[], None]] = {}
     for name, conv in (("jax", plain), ("bigtrain", convolve)):

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from bench.arguments import count
 
 from bigtrain.cli.fit import understood
 from bigtrain.data.load import load_data
@@ -165,11 +166,11 @@ def compared(sides: Mapping[str, Callable[[], float]], pairs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=9, help="how often each side is timed")
-    parser.add_argument("--steps", type=int, default=4096, help="optimizer steps a timing")
+    parser.add_argument("--pairs", type=count, default=9, help="how often each side is timed")
+    parser.add_argument("--steps", type=count, default=4096, help="optimizer steps a timing")
     parser.add_argument("--nonfinite", nargs="*", choices=ANSWERS, help="compare the answers to what is not finite")
     asked = parser.parse_args()
-    steps = asked.steps // SCANNED * SCANNED
+    steps = max(1, asked.steps // SCANNED) * SCANNED
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_data(folder)

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.arguments import count
+
 ROOT = Path(__file__).resolve().parents[1]
 TOKENS = ("data=random_tokens", "data.examples=4096", "steps=1000", "precision=bf16")
 MODELS = {
@@ -110,7 +112,11 @@ def planned(overrides: list[str], kind: str) -> int | None:
         return None
     command = [sys.executable, "-m", "bigtrain", "plan", *overrides, f"hardware={chip.platform}-{chip.name}-1"]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False, env=variables, timeout=300)
+    try:
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=variables, timeout=600)
+    except subprocess.TimeoutExpired:
+        print("bigtrain plan took more than ten minutes", file=sys.stderr)
+        return None
     if not done.stdout.startswith("{"):
         print(done.stderr, file=sys.stderr)
         return None
@@ -139,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=MODELS, default=["125M", "1B"], metavar="MODEL")
     parser.add_argument("--set", nargs="+", default=[], metavar="OVERRIDE", help="further overrides of the config")
-    parser.add_argument("--steps", type=int, default=40, help="steps that are timed")
+    parser.add_argument("--steps", type=count, default=40, help="steps that are timed")
     parser.add_argument("--no-plan", action="store_true", help="leave `bigtrain plan` out")
     parser.add_argument("--output", type=Path, help="a JSON file for all numbers")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -148,6 +154,7 @@ def main() -> None:
         print(json.dumps(measured([*MODELS[given.only[0]], *given.set], given.steps)))
         return
     results: dict[str, Any] = {}
+    failed: list[str] = []
     columns = ["model", "parameters", "tokens a step", "step", "tokens/s", "MFU", "compiled in"]
     columns += ["peak memory", "fit says", "plan says"]
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}", flush=True)
@@ -158,6 +165,7 @@ def main() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{name}: {done.stderr.strip()[-2000:]}", file=sys.stderr, flush=True)
+            failed.append(name)
             continue
         found = json.loads(done.stdout.strip().splitlines()[-1])
         if not given.no_plan:
@@ -166,6 +174,7 @@ def main() -> None:
         print(row(name, found), flush=True)
     if given.output:
         given.output.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 if __name__ == "__main__":

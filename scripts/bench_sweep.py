@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from bench.arguments import count
 
 WORKLOADS = {
     "W1": ("model=mlp", "model.widths=[64,64]"),
@@ -117,8 +118,8 @@ SIDES: dict[str, Callable[..., tuple[float, str]]] = {
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--members", type=int, default=64)
-    parser.add_argument("--sample", type=int, default=16)
+    parser.add_argument("--members", type=count, default=64)
+    parser.add_argument("--sample", type=count, default=16)
     parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     given = parser.parse_args()

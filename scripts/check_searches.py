@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from bench.arguments import count
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ("data=digits", "model=mlp", "model.widths=[32]", "optimizer=adamw", "batch_size=32", "logger=jsonl")
@@ -106,7 +107,7 @@ CHECKS = {"tpe": tpe, "hyperband": hyperband}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"{', '.join(CHECKS)}; all by default")
-    parser.add_argument("--seeds", type=int, default=5, help="how many sweeps each search is the mean of")
+    parser.add_argument("--seeds", type=count, default=5, help="how many sweeps each search is the mean of")
     asked = parser.parse_args()
     if unknown := set(asked.checks) - set(CHECKS):
         parser.error(f"no check {sorted(unknown)[0]!r}; there are {', '.join(CHECKS)}")

@@ -15,6 +15,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from bench.arguments import count
+
 ENTRY = re.compile(r"^([a-z]{2,})(?:\(\d+\))? +([A-Z0-2 ]+?)(?: *#.*)?$")  # word, number of the variant, phonemes
 
 
@@ -42,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dictionary", type=Path, help="the file cmudict.dict")
     parser.add_argument("output", type=Path, help="the .tsv to write")
-    parser.add_argument("--words", type=int, default=20_000, help="how many words (20000)")
+    parser.add_argument("--words", type=count, default=20_000, help="how many words (20000)")
     given = parser.parse_args()
     found = pronunciations(given.dictionary.read_text(encoding="utf-8").splitlines())
     words = chosen(list(found), given.words)

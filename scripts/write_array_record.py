@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from bench.arguments import count
 
 from bigtrain.cli.fit import understood
 from bigtrain.config.errors import BigtrainError, InputError
@@ -47,7 +48,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="a folder that is empty or isn't there")
     parser.add_argument("data", nargs="+", help="data=NAME data.FIELD=VALUE …, as for bigtrain fit")
-    parser.add_argument("--shards", type=int, default=8, help="files a split (8)")
+    parser.add_argument("--shards", type=count, default=8, help="files a split (8)")
     given = parser.parse_args(words)
     try:
         wrong = [word for word in given.data if not word.startswith(("data=", "data."))]

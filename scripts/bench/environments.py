@@ -46,3 +46,8 @@ def private(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n")
     return folder
+
+
+def missing(name: str) -> str:
+    """What to say where there is none."""
+    return f"there is no environment {name!r}: python scripts/bench.py setup {name}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench import machine, ratios
 from bench.catalog import OURS, Side, Workload
+from bench.environments import missing
 from bench.remote import Failed, Remote
 
 Say = Callable[[str], None]
@@ -74,7 +75,7 @@ def measure(
 def _started(workload: Workload, side: Side, pythons: dict[str, str | None], logs: Path) -> Remote:
     python = pythons.get(side.environment)
     if python is None:
-        raise Failed(f"there is no environment {side.environment!r}: python scripts/bench.py setup {side.environment}")
+        raise Failed(missing(side.environment))
     return Remote(side, python, logs / f"{workload.name}-{side.name}.log")
 
 

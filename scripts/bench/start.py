@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bench.catalog import OURS, Side, Workload
+from bench.environments import missing
 from bench.measure import Say
 from bench.ratios import Spread
 from bench.remote import Failed, Remote, variables
@@ -22,16 +23,19 @@ COLD, WARM = "bigtrain, empty compilation cache", "bigtrain, compilation cache f
 def measure(
     workload: Workload, sides: Sequence[Side], pythons: dict[str, str | None], data: Path, logs: Path, *,
     repeats: int, epochs: int, say: Say,
-) -> str:  # fmt: skip
-    """A table of both times for each side; starts are taken in turn, after one of each that doesn't count."""
+) -> tuple[str, list[str]]:  # fmt: skip
+    """A table of both times for each side, and the sides that failed.
+
+    Starts are taken in turn, after one of each that doesn't count.
+    """
     with tempfile.TemporaryDirectory() as cache:
         tries: dict[str, Callable[[int | None], float]] = {
             COLD: lambda epochs: _fresh(workload, data, epochs),
             WARM: lambda epochs: ours(workload, data, Path(cache), epochs),
         }
         for side in sides:
-            if side.name != OURS.name and pythons.get(side.environment):
-                tries[side.title] = _peer(side, str(pythons[side.environment]), workload, data, logs)
+            if side.name != OURS.name:
+                tries[side.title] = _peer(side, pythons.get(side.environment), workload, data, logs)
         rows = {name: {"first": [], "all": []} for name in tries}  # type: dict[str, dict[str, list[float]]]
         failed: dict[str, str] = {}
         for attempt in range(repeats + 1):  # the first fills the file cache, and writes bytecode
@@ -48,7 +52,7 @@ def measure(
                 shown = ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in taken.items())
                 say(f"{name}: {shown}{'' if attempt else ' (not counted)'}")
     head = [f"{workload.name}: {workload.title}", "start → first step, s", f"start → end of {epochs} epochs, s"]
-    return table(head, [[name, *_cells(rows[name], failed.get(name))] for name in tries])
+    return table(head, [[name, *_cells(rows[name], failed.get(name))] for name in tries]), list(failed)
 
 
 def _cells(times: dict[str, list[float]], failure: str | None) -> list[str]:
@@ -95,10 +99,12 @@ def _first_line(path: Path, process: subprocess.Popen[bytes], begun: float) -> f
     return None
 
 
-def _peer(side: Side, python: str, workload: Workload, data: Path, logs: Path) -> Callable[[int | None], float]:
+def _peer(side: Side, python: str | None, workload: Workload, data: Path, logs: Path) -> Callable[[int | None], float]:
     """A worker from its start to the answer; ending the process isn't counted."""
 
     def taken(epochs: int | None) -> float:
+        if python is None:
+            raise Failed(missing(side.environment))
         begun = time.perf_counter()
         with closing(Remote(side, python, logs / f"start-{side.name}.log")) as worker:
             worker.ask("build", module=side.module, workload=workload.name, data=str(data), options=side.options)

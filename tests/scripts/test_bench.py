@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from bench import datasets, measure, ratios, report
+from bench import datasets, measure, ratios, report, start
 from bench.catalog import GOALS, SIDES, WORKLOADS, Side, chosen_sides, goal, shortened, variant
 from bench.remote import Failed, Remote
 from bench.sides.bare_models import MODELS
@@ -223,3 +224,42 @@ def test_the_bytes_to_predict_are_the_next_ones(data: Path) -> None:
     inputs, targets = split(datasets.written("bytes", data, small=True), "train", 8)
     np.testing.assert_array_equal(inputs[:, 1:], targets[:, :-1])
     np.testing.assert_array_equal(inputs[0, 64:], inputs[1, :-64])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run --rounds 0", "--rounds: '0' is no whole number above 0"),
+        ("run --seconds nan", "--seconds: 'nan' is no number above 0"),
+        ("run --workloads --quick", "--workloads: expected at least one argument"),
+        ("start --repeats 0", "--repeats: '0' is no whole number above 0"),
+        ("data --rounds -1", "--rounds: '-1' is no whole number above 0"),
+        ("start --against bigtrain-stream", "start times `bigtrain fit` as it is"),
+        ("run --also 'a: x=1' --also 'a: x=2'", "two sides are called 'bigtrain-a'"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused(words: str, said: str, monkeypatch, capsys) -> None:
+    import shlex
+
+    import bench as package
+
+    spec = importlib.util.spec_from_file_location("bench_script", Path(package.__path__[0]).parent / "bench.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(sys, "argv", ["bench.py", *shlex.split(words)])
+    monkeypatch.setattr(script.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(script.measure, "measure", lambda *_: pytest.fail("something was measured"))
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert said in (capsys.readouterr().err + str(ended.value.code)).replace("\n", " ")
+    assert ended.value.code not in (0, None)
+
+
+def test_a_start_without_its_environment_is_reported(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(start, "ours", lambda *_: 1.0)
+    sides, told = chosen_sides(["torch-fused"]), []
+    where = (tmp_path, tmp_path)
+    page, failed = start.measure(WORKLOADS["W1"], sides, {"torch": None}, *where, repeats=1, epochs=1, say=told.append)
+    assert failed == ["PyTorch, tensors and fused Adam"]
+    assert "| PyTorch, tensors and fused Adam | failed: there is no environment 'torch'" in page
+    assert any("bench.py setup torch" in text for text in told)
