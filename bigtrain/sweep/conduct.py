@@ -15,11 +15,11 @@ from bigtrain.config.multirun import returned
 from bigtrain.config.untrusted import check_contained
 from bigtrain.sweep.answer import write
 from bigtrain.sweep.around import Around
-from bigtrain.sweep.job import Outcome, failure
+from bigtrain.sweep.job import Outcome, failure, forget
 from bigtrain.sweep.ledger import Ledger, directory_of
 from bigtrain.sweep.lineage import adopt
 from bigtrain.sweep.live import Live
-from bigtrain.sweep.member import Member, members
+from bigtrain.sweep.member import Member, check_same, members
 from bigtrain.sweep.results import Sweep
 from bigtrain.sweep.search import GivesUp, Search
 from bigtrain.sweep.space import identity
@@ -115,7 +115,10 @@ class Conductor:
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """The search's next round, each of its configs composed and checked."""
         proposals = self.search.propose(trials)
-        self.asked.understood(proposals, self.around, len(trials))
+        new = self.asked.understood(proposals, self.around, len(trials))
+        if len(self.ledger.trials()) == len(trials):  # else another process has proposed them meanwhile
+            for member in new:
+                check_same(member)
         return proposals
 
     def answer(self) -> Sweep:
@@ -222,8 +225,15 @@ def _check_facts(ledger: Ledger, facts: dict[str, Any]) -> None:
         raise InputError(f"sweep_dir: {folder!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
 
 
-def opened(folder: Path, facts: dict[str, Any], retry: bool) -> Ledger:
+def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Member] = ()) -> Ledger:
     """The ledger of a sweep, new or to be continued; that of another sweep is refused with what differs.
+
+    Args:
+        folder: the sweep's directory.
+        facts: what has to be the same when a sweep goes on.
+        retry: try again what has failed.
+        first: the trials of the first round. Where the ledger is gone they are taken from what was trained, and a
+            directory among them in which something else was trained is refused.
 
     Raises:
         InputError: when the folder holds another sweep, or can't be written.
@@ -237,6 +247,8 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool) -> Ledger:
         problem = f"can't write to {str(folder)!r}: {error.strerror or error}"
         raise InputError(f"sweep_dir: {problem}\n  choose another folder: sweep_dir=…") from error
     check_contained(folder)
+    for member in first if not there else ():
+        check_same(member)
     ledger = Ledger(folder)
     try:
         ledger.note(facts)
@@ -244,7 +256,7 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool) -> Ledger:
         _check_trials(ledger, facts["keys"])
         for trial in ledger.trials() if retry else []:
             if trial.state == "failed":
-                (folder / trial.directory / "trial.json").unlink(missing_ok=True)
+                forget(folder / trial.directory)
                 ledger.record(dataclasses.replace(trial, state="waiting", error=None))
     except BaseException:
         ledger.close()

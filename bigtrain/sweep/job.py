@@ -21,6 +21,7 @@ from bigtrain.train.finite import Diverged
 from bigtrain.train.skips import TooManySkips
 
 OUTCOME = "trial.json"
+ERROR = "error.txt"
 MOST_BYTES = 1 << 16  # an outcome is a few hundred bytes
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 
@@ -66,6 +67,12 @@ class Outcome:
             return cls(**{**found, "scores": scores})
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+
+
+def forget(directory: Path) -> None:
+    """Takes away what a run directory says became of a job that is to run anew; what was trained there stays."""
+    for name in (OUTCOME, ERROR):
+        (directory / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

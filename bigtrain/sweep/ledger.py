@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.untrusted import parsed_json
+from bigtrain.sweep.job import forget
 from bigtrain.sweep.trial import Proposal, State, Trial
 
 VERSION = 1
@@ -116,7 +117,9 @@ class Ledger:
                 key = f"{alike} {seen[alike]}" if seen[alike] else alike
                 new = "INSERT OR IGNORE INTO trials (key, swept, state, until, parent, scores, steps, seconds, number)"
                 new += " VALUES (?, ?, 'waiting', ?, ?, '{}', 0, 0, (SELECT COALESCE(MAX(number) + 1, 0) FROM trials))"
-                db.execute(new, (key, swept, item.until, item.parent))
+                taken = db.execute(new, (key, swept, item.until, item.parent))
+                if taken.rowcount:  # an outcome that is there already is of a ledger that is gone
+                    forget(self.folder / directory_of(int(taken.lastrowid or 0)))
 
     def give_up(self, numbers: Sequence[int]) -> None:
         """Marks trials that rest as pruned: no search will go on with them."""

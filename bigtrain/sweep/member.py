@@ -13,13 +13,13 @@ from pathlib import Path
 
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose_each, to_yaml
-from bigtrain.config.errors import BigtrainError
+from bigtrain.config.errors import BigtrainError, InputError
 from bigtrain.config.trust import Trust
 from bigtrain.data.load import load_data
 from bigtrain.run.clock import Clock
-from bigtrain.run.directory import RunDirectory
+from bigtrain.run.directory import RunDirectory, differences
 from bigtrain.run.lock import Taken
-from bigtrain.sweep.job import Judge, Outcome, failure, run_dir_of, typed
+from bigtrain.sweep.job import ERROR, Judge, Outcome, failure, run_dir_of, typed
 from bigtrain.sweep.trial import Objective
 from bigtrain.tracking.console import Console
 from bigtrain.train.fit import fit
@@ -126,6 +126,7 @@ def finished(member: Member, judge: Judge) -> Outcome | None:
     """The outcome of a member that has nothing left to do; its trial may not have been told before a crash."""
     if not RunDirectory.exists(member.path):
         return None
+    check_same(member)
     result = RunDirectory(member.path).result()
     return None if result is None else judge.outcome(result, member.stop_at)
 
@@ -177,10 +178,28 @@ def directory_of(member: Member) -> RunDirectory:
     yaml = to_yaml(member.composed.written)
     if not RunDirectory.exists(member.path):
         return RunDirectory.create(member.path, yaml, member.overrides)
+    check_same(member)
     directory = RunDirectory(member.path)
-    directory.check_same(member.composed.written)
     directory.keep(yaml, member.overrides)
     return directory
+
+
+def check_same(member: Member) -> None:
+    """Refuses the run directory of another config, or of a run of another length, whose results are not this member's.
+
+    Raises:
+        InputError: with what differs.
+    """
+    if not RunDirectory.exists(member.path):
+        return
+    before, now = RunDirectory(member.path).config(), member.composed.written
+    changes = differences(before, now)
+    if str(before.get("steps")) != str(now.get("steps")):  # a run by itself may be made longer, a trial may not
+        changes.append(("steps", before.get("steps"), now.get("steps")))
+    if changes:
+        lines = "\n".join(f"  {path}: {there!r} there, {here!r} here" for path, there, here in changes[:12])
+        problem = f"{str(member.path)!r} has been trained with another config"
+        raise InputError(f"sweep_dir: {problem}\n{lines}\n  choose another sweep_dir")
 
 
 def written(outcome: Outcome, directory: Path) -> Outcome:
@@ -198,4 +217,4 @@ def _keep(text: str, directory: Path) -> None:
     """Where a failure isn't one of the run's own, its traceback helps whoever mends it."""
     with suppress(OSError):  # the trial's error says it in a line
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (directory / "error.txt").write_text(text, encoding="utf-8")
+        (directory / ERROR).write_text(text, encoding="utf-8")

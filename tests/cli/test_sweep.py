@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,43 @@ def test_an_outcome_that_was_not_told_is_not_trained_again(grid: Path) -> None:
     results = (grid / "results.csv").read_bytes()
     assert bigtrain(*sweep(grid, *FEW)).code == 0
     assert (touched(grid), (grid / "results.csv").read_bytes()) == (before, results)
+
+
+def _without_ledger(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+def test_without_its_ledger_a_sweep_is_taken_up_from_its_runs(grid: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grid"
+    shutil.copytree(grid, folder)
+    _without_ledger(folder)
+    before = touched(folder)
+    for other, differs in (
+        (["optimizer.learning_rate=1e-2,1e-1"], "optimizer.learning_rate: 0.001 there, 0.01 here"),
+        (["optimizer.learning_rate=1e-3,1e-2", "steps=30"], "steps: 20 there, 30 here"),
+    ):
+        found = bigtrain(*sweep(folder, *other))
+        assert found.code == 2
+        assert f"0000' has been trained with another config\n  {differs}\n  choose another sweep_dir" in found.err
+        assert not (folder / "ledger.sqlite").exists()
+    assert bigtrain(*sweep(folder, *FEW)).code == 0
+    assert touched(folder) == before
+    assert (folder / "results.csv").read_bytes() == (grid / "results.csv").read_bytes()
+
+
+def test_an_outcome_of_a_ledger_that_is_gone_is_none(tmp_path: Path) -> None:
+    """Also of a trial that left no run: it is trained."""
+    folder = tmp_path / "sweep"
+    for name in ("0000", "0001"):
+        (folder / "trials" / name).mkdir(parents=True)
+        (folder / "trials" / name / "trial.json").write_text(
+            '{"state": "failed", "scores": null, "stop_at": null, "steps": 0, "seconds": 0.0, "error": "of another"}'
+        )
+        (folder / "trials" / name / "error.txt").touch()
+    assert bigtrain(*sweep(folder, *FEW)).code == 0
+    assert [row["state"] for row in rows(folder)] == ["done", "done"]
 
 
 def test_members_are_saved_sparingly_unless_told(grid: Path, tmp_path: Path) -> None:
