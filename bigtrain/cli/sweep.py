@@ -115,7 +115,7 @@ class _Wish:
         if dry_run:
             sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
             return
-        ledger = opened(self.folder, self._facts(sought), common.retry, first)
+        ledger = opened(self.folder, self._facts(sought), common.retry, first, self.space)
         console.say(f"sweep     {self.choice.name} over {', '.join(asked.keys)} in {self.folder}")
         conductor = Conductor(asked, search, ledger, around, console)
         found = self._swept(conductor, launching)

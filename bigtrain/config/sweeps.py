@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
+import json
 import math
 import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from decimal import Decimal
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from bigtrain.config import groups, overrides
+from bigtrain.config import compose, groups, overrides
 from bigtrain.config.errors import ConfigError, did_you_mean
 
 MOST = 100_000
@@ -60,6 +63,41 @@ class Dimension:
     def clipped(self, value: float) -> str:
         """The number of the interval that is nearest to `value`, as it would be typed."""
         return self.text(min(max(value, self.low), self.high))
+
+    def held(self, text: str) -> str | None:
+        """The value of this dimension that `text` means, as it is typed here; None where there is none."""
+        if self.choices:
+            same = (choice for choice in self.choices if meaning(choice) == meaning(text))
+            return text if text in self.choices else next(same, None)
+        number = _number(text)
+        return text if number is not None and self.low <= number <= self.high else None
+
+
+@functools.lru_cache(1 << 16)  # Hydra's grammar takes a millisecond
+def meaning(text: str) -> str:
+    """What is equal for texts that mean the same value: 1 and 1.0, relu and 'relu', [1,2] and [1, 2]."""
+    number = _number(text)
+    if number is not None:
+        return json.dumps(_plain(int(text) if re.fullmatch(r"[+-]?\d+", text) else number))
+    if re.fullmatch(r"[A-Za-z]\w*", text) and text.lower() not in ("true", "false", "null"):
+        return json.dumps(text)
+    parsed = compose.parse(f"x={text}")
+    return text if parsed is None or parsed.several else json.dumps(_plain(parsed.value), sort_keys=True, default=str)
+
+
+def _number(text: str) -> float | None:
+    """A number in the usual form; None for other text."""
+    return float(text) if re.fullmatch(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?", text) and len(text) < 40 else None
+
+
+def _plain(value: Any) -> Any:
+    """A value whose numbers are equal to the fifteenth digit if they are written differently."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = float(f"{value:.15g}")  # ranges were summed up once: 0.1 + 0.1 + 0.1 is not quite 0.3
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def swept(text: str, config_dir: str | Path | None = None) -> Dimension | None:
@@ -118,7 +156,11 @@ def _elements(key: str, typed: str, value: Any) -> Iterable[Any]:
     numbers = [value.start, value.stop, value.step]
     if not all(math.isfinite(number) for number in numbers) or value.step == 0:
         raise ConfigError(key, f"{typed!r} never ends", allowed="range(START,STOP,STEP), STEP other than 0")
-    return iter(value.range())
+    if all(isinstance(number, int) for number in numbers):
+        return iter(value.range())
+    start, stop, step = (Decimal(repr(number)) for number in numbers)  # summed as they are written: 0.3, and no 0.4
+    terms = (start + place * step for place in count())
+    return map(float, takewhile(lambda term: term < stop if step > 0 else term > stop, terms))
 
 
 def _text(key: str, typed: str, value: Any) -> str:
@@ -141,9 +183,13 @@ def _choices(key: str, typed: str, texts: Sequence[str]) -> tuple[str, ...]:
     if len(texts) > MOST:
         hint = f"an interval has no list: {key}='interval(LOW,HIGH)'"
         raise ConfigError(key, f"{typed!r} is more than {MOST:,} values", hint=hint)
-    if len(set(texts)) < len(texts):
-        twice = next(text for text in texts if texts.count(text) > 1)
-        raise ConfigError(key, f"{typed!r} has {twice} twice", hint="leave one out: the same run twice tells nothing")
+    first: dict[str, str] = {}
+    for text in texts:
+        if (other := first.get(meaning(text))) is not None:
+            twice = f"{text} twice" if other == text else f"the same value twice: {other} and {text}"
+            hint = "leave one out: the same run twice tells nothing"
+            raise ConfigError(key, f"{typed!r} has {twice}", hint=hint)
+        first[meaning(text)] = text
     return tuple(texts)
 
 

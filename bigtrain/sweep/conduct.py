@@ -22,7 +22,7 @@ from bigtrain.sweep.live import Live
 from bigtrain.sweep.member import Member, check_same, members
 from bigtrain.sweep.results import Sweep
 from bigtrain.sweep.search import GivesUp, Search
-from bigtrain.sweep.space import identity
+from bigtrain.sweep.space import Space, identity
 from bigtrain.sweep.trial import ENDED, Proposal, Trial
 from bigtrain.sweep.watching import Watching, percent
 from bigtrain.tracking.console import Console
@@ -206,10 +206,12 @@ def _outcome(job: Any, trial: Trial) -> Outcome:
     return Outcome(**{**found, "scores": None if scores is None else tuple(scores)})
 
 
-def _check_trials(ledger: Ledger, keys: Sequence[str]) -> None:
+def _check_trials(ledger: Ledger, keys: Sequence[str], space: Space) -> None:
     """Refuses a ledger whose trials set more than the sweep varies: it may be a stranger's, and `plugins` is code."""
+    typed = {(dimension.key, text) for dimension in space for text in dimension.choices}
     for trial in ledger.trials():
-        other = next((key for key, value in trial.values.items() if key not in keys or "${" in value), None)
+        strange = (item for item in trial.values.items() if "${" in item[1] and item not in typed)
+        other = next((key for key in trial.values if key not in keys), None) or next(strange, (None,))[0]
         if other is not None:
             problem = f"trial {trial.number} sets {other}={trial.values[other]!r}, which this sweep doesn't vary so"
             raise InputError(f"{ledger.path}: {problem}\n  choose another sweep_dir")
@@ -225,7 +227,7 @@ def _check_facts(ledger: Ledger, facts: dict[str, Any]) -> None:
         raise InputError(f"sweep_dir: {folder!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
 
 
-def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Member] = ()) -> Ledger:
+def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Member] = (), space: Space = ()) -> Ledger:
     """The ledger of a sweep, new or to be continued; that of another sweep is refused with what differs.
 
     Args:
@@ -234,6 +236,7 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Mem
         retry: try again what has failed.
         first: the trials of the first round. Where the ledger is gone they are taken from what was trained, and a
             directory among them in which something else was trained is refused.
+        space: what is swept: an interpolation that is typed in it may be a trial's.
 
     Raises:
         InputError: when the folder holds another sweep, or can't be written.
@@ -253,7 +256,7 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Mem
     try:
         ledger.note(facts)
         _check_facts(ledger, facts)
-        _check_trials(ledger, facts["keys"])
+        _check_trials(ledger, facts["keys"], space)
         for trial in ledger.trials() if retry else []:
             if trial.state == "failed":
                 forget(folder / trial.directory)

@@ -13,7 +13,7 @@ import numpy as np
 from bigtrain.config.errors import InputError
 from bigtrain.config.signature import installed
 from bigtrain.sweep.random_search import configurations
-from bigtrain.sweep.space import Dimension, Space, combinations, identity, size
+from bigtrain.sweep.space import Dimension, Space, combinations, identity, inside, size
 from bigtrain.sweep.trial import Objective, Proposal, Trial
 
 ATTEMPTS = 20
@@ -46,17 +46,19 @@ def asked(
 ) -> list[Proposal]:
     """What a fresh sampler proposes after all trials so far: at most `number`, none of them twice.
 
-    A new study is filled with the trials in their order each time, so that the answer depends on nothing else.
+    A new study is filled with the trials in their order each time, so that the answer depends on nothing else. Trials
+    with a value that isn't in a list any more are passed over: Optuna knows no values but those that it may propose.
     """
     distributions = {dimension.key: _distribution(dimension) for dimension in space}
     limit = size(space)
-    seen = {identity(trial.values) for trial in trials}
+    known = [(trial, values) for trial in trials if (values := inside(space, trial.values)) is not None]
+    seen = {identity(values) for _, values in known}
     number = number if limit is None else min(number, limit - len(seen))
     proposals: list[Proposal] = []
     if number <= 0:
         return proposals
     with _quietly():
-        study = _study(sampler, space, objectives, trials, distributions, attributes)
+        study = _study(sampler, space, objectives, known, distributions, attributes)
         while len(proposals) < number:
             values = _ask(study, distributions, space, seen)
             if values is None:
@@ -86,18 +88,18 @@ def _study(
     sampler: Any,
     space: Space,
     objectives: Sequence[Objective],
-    trials: Sequence[Trial],
+    known: Sequence[tuple[Trial, dict[str, str]]],
     distributions: dict[str, Any],
     attributes: Attributes,
 ) -> Any:
-    """A study in memory that knows the trials."""
+    """A study in memory that knows the trials, each with its configuration as the space has it."""
     import optuna
     from optuna.trial import TrialState
 
     directions = [{"min": "minimize", "max": "maximize"}[objective.mode] for objective in objectives]
     study = optuna.create_study(sampler=sampler, directions=directions)
     completed = 0
-    for trial in trials:
+    for trial, configuration in known:
         state, values, intermediate = TrialState.FAIL, None, {}
         last = trial.last
         finite = last is not None and all(math.isfinite(value) for value in last)
@@ -105,7 +107,7 @@ def _study(
             state, values = TrialState.COMPLETE, last
         elif finite and trial.state == "pruned" and len(objectives) == 1:
             state, intermediate = TrialState.PRUNED, {trial.steps: last[0]}  # type: ignore[index]
-        params = {dim.key: _read(dim, trial.values[dim.key]) for dim in space}
+        params = {dim.key: _read(dim, configuration[dim.key]) for dim in space}
         study.add_trial(
             optuna.create_trial(
                 state=state,

@@ -103,11 +103,11 @@ class PopulationBased:
         return proposals
 
     def _explored(self, values: Mapping[str, str], rng: np.random.Generator) -> dict[str, str]:
-        """Values near those of a parent; now and then one that was drawn anew."""
+        """Values near those of a parent; now and then, or where a list has lost it, one that was drawn anew."""
         return {
             dimension.key: draw(dimension, rng)
-            if rng.random() < self.resample
-            else _moved(dimension, values[dimension.key], self.perturb[int(rng.integers(2))])
+            if rng.random() < self.resample or (text := dimension.held(values[dimension.key])) is None
+            else _moved(dimension, text, self.perturb[int(rng.integers(2))])
             for dimension in self.space
         }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.overrides import key_of
-from bigtrain.config.sweeps import Dimension, swept
+from bigtrain.config.sweeps import Dimension, meaning, swept
 
 Space = tuple[Dimension, ...]
 
@@ -76,5 +76,11 @@ def combinations(space: Space) -> Iterator[dict[str, str]]:
 
 
 def identity(values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """What is equal for equal configurations, whatever the order of their keys."""
-    return tuple(sorted(values.items()))
+    """What is equal for equal configurations, whatever the order of their keys and the way their values are written."""
+    return tuple(sorted((key, meaning(text)) for key, text in values.items()))
+
+
+def inside(space: Space, values: Mapping[str, str]) -> dict[str, str] | None:
+    """A configuration as this space has it; None where it is none of it: a list may have had other values once."""
+    found = {dimension.key: dimension.held(values.get(dimension.key, "")) for dimension in space}
+    return {key: text for key, text in found.items() if text is not None} if None not in found.values() else None

@@ -18,7 +18,7 @@ from bigtrain.config.build import build
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.trust import Trust
 from bigtrain.sweep.search import GivesUp, Search
-from bigtrain.sweep.space import Space, parse_space
+from bigtrain.sweep.space import Space, combinations, identity, parse_space
 from bigtrain.sweep.trial import Objective, Trial
 
 CHOICES = groups.groups(groups.search_dirs())["sweep"]
@@ -95,6 +95,25 @@ def test_more_trials_keep_the_earlier(name: str) -> None:
     assert len(few.trials) == 9
     assert len(many.trials) == 14
     assert [trial.values for trial in many.trials[:9]] == [trial.values for trial in few.trials]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_lists_may_lose_and_gain_values_on_the_way(name: str) -> None:
+    """What was tried of the old values is kept; of the new lists, whatever wasn't tried can still be proposed."""
+    other, _ = parse_space(["x=-1,0.0,5,6", "y=1.0,3"])
+    more = {"grid": {}, "population": {}, "halving": {"trials": 8}, "hyperband": {"trials": 8}}.get(
+        name, {"trials": 40}
+    )
+    before = sweep(name, LISTS)
+    known = before.rounds[1][0] if len(before.rounds) > 1 else tuple(before.trials)
+    done = simulate(search(name, other, **more), bowl, known)
+    new = done.trials[len(known) :]
+    assert new
+    assert all(trial.values[item.key] in item.choices for trial in new for item in other)
+    if name != "population":
+        tried = {identity(trial.values) for trial in done.trials}
+        assert {identity(values) for values in combinations(other)} <= tried
+        assert len(tried) == len(done.trials)
 
 
 @pytest.mark.parametrize("name", [name for name in CHOICES if name != "grid"])

@@ -12,6 +12,7 @@ import pytest
 from bigtrain.config.errors import BigtrainError, InputError
 from bigtrain.sweep.conduct import opened
 from bigtrain.sweep.ledger import Ledger
+from bigtrain.sweep.space import parse_space
 from bigtrain.sweep.trial import Proposal
 
 FACTS = {"base": ["steps=10"], "keys": ["seed"], "objectives": ["loss"]}
@@ -106,6 +107,15 @@ def test_another_sweep_is_refused_with_what_differs(ledger: Ledger) -> None:
     differs = r"belongs to another sweep\n  base: \['steps=10'\] there, \['steps=20'\] here"
     with pytest.raises(InputError, match=differs):
         opened(ledger.folder, {**FACTS, "base": ["steps=20"]}, retry=False)
+
+
+def test_an_interpolation_is_a_trial_where_it_is_typed(ledger: Ledger) -> None:
+    """What a stranger's ledger would have expanded is refused."""
+    ledger.propose([Proposal({"seed": "${steps}"})])
+    ledger.close()
+    with pytest.raises(InputError, match=r"trial 0 sets seed='\$\{steps\}', which this sweep doesn't vary so"):
+        opened(ledger.folder, FACTS, retry=False, space=parse_space(["seed=1,2"])[0])
+    opened(ledger.folder, FACTS, retry=False, space=parse_space(["seed=1,${steps}"])[0]).close()
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bigtrain.config import compose, sweeps
 from bigtrain.config.errors import ConfigError
-from bigtrain.sweep.space import Dimension, combinations, parse_space, size
+from bigtrain.sweep.space import Dimension, combinations, identity, parse_space, size
 
 
 def choices(text: str, config_dir: Path | None = None) -> tuple[str, ...]:
@@ -30,6 +30,8 @@ def choices(text: str, config_dir: Path | None = None) -> tuple[str, ...]:
         ("steps=range(3)", "0|1|2"),
         ("steps=range(5,1,-2)", "5|3"),
         ("x=range(0,0.5,0.1)", "0.0|0.1|0.2|0.3|0.4"),
+        ("x=range(0.1,0.4,0.1)", "0.1|0.2|0.3"),
+        ("x=range(0.4,0.1,-0.1)", "0.4|0.3|0.2"),
         ("x=1e-3,1e-4", "0.001|0.0001"),
         ("x=sort(3,1,2)", "1|2|3"),
         ("x=sort(3,1,2,reverse=true)", "3|2|1"),
@@ -45,6 +47,27 @@ def choices(text: str, config_dir: Path | None = None) -> tuple[str, ...]:
 )
 def test_lists(text: str, wanted: str) -> None:
     assert choices(text) == tuple(wanted.split("|"))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("1", "1.0", True),
+        ("0.001", "1e-3", True),
+        ("0.30000000000000004", "0.3", True),  # as ranges were once summed up
+        ("relu", "'relu'", True),
+        ("[1, 2.0]", "[1,2]", True),
+        ("true", "True", True),
+        ("1", "true", False),
+        ("1", "'1'", False),
+        ("null", "'null'", False),
+        ("9007199254740993", "9007199254740992", False),
+        ("${seed}", "${ema}", False),
+    ],
+)
+def test_what_is_written_differently_is_the_same_configuration(left: str, right: str, same: bool) -> None:
+    assert (identity({"x": left, "y": "2"}) == identity({"y": "2", "x": right})) is same
+    assert (Dimension("x", (right, "other")).held(left) == right) is same
 
 
 def test_the_order_of_a_shuffled_list_is_always_the_same() -> None:
@@ -103,6 +126,8 @@ def test_glob_takes_the_choices_of_a_group(tmp_path: Path) -> None:
         (["x=intervall(0,1)"], "x", "did you mean 'interval'?"),
         (["x=tag(log,1,2)"], "x", "can't be read"),
         (["x=1,1"], "x", "has 1 twice"),
+        (["x=1,2,1.0"], "x", "has the same value twice: 1 and 1.0"),
+        (["x=relu,'relu'"], "x", "has the same value twice: relu and 'relu'"),
         (["x=1,2", "y=3", "x=3,4"], "x", "is swept twice"),
         (["x=1,2", "x=3"], "x", "is given one value and swept as well"),
         (["x=1,"], "x", "can't be read"),
