@@ -192,12 +192,13 @@ def put_chunk(
 ) -> dict[str, jax.Array]:
     """This process's rows [number * len(share), …] as device arrays [capacity, B, …], zero beyond `number`.
 
-    The host array is always a fresh one: on the CPU the device may use its memory without a copy.
+    The host array is always a fresh one that lies well: on the CPU the device uses its memory without a copy.
     """
     feed = {}
     for name, field in spec.fields.items():
-        chunk = np.zeros((capacity, len(share), *field.shape), field.dtype)
+        chunk = aligned((capacity, len(share), *field.shape), np.dtype(field.dtype))
         chunk[:number] = rows[name].reshape(number, len(share), *field.shape)
+        chunk[number:] = 0
         feed[name] = share.put(chunk)
     return feed
 

@@ -61,6 +61,9 @@ class Lowered:
     def flops(self, *, products: bool = False) -> float:
         """Operations of a step; without those that `remat` and `task.chunk` repeat, as MFU is defined.
 
+        Where parameters are split (FSDP), what is between their gathering and their use is done again in the backward
+        pass and counts: a hundredth.
+
         Args:
             products: count matrix products and convolutions alone.
         """

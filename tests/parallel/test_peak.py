@@ -31,6 +31,9 @@ class Device:
         ("TPU v4", 275e12, 275e12),
         ("NVIDIA H100 NVL", 835.5e12, 417.5e12),
         ("NVIDIA L4", 121e12, 60e12),
+        ("NVIDIA GH200 480GB", 989.4e12, 494.7e12),
+        ("NVIDIA GB200", 2500e12, 1250e12),
+        ("TPU v6 lite", 918e12, 918e12),
         ("NVIDIA L40S", 362e12, 183e12),
     ],
 )
