@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.cli.columns import ALWAYS, Column, render, terminal_width
+from bigtrain.config import groups
+from bigtrain.config.compose import parse
 from bigtrain.config.errors import ConfigError, InputError, did_you_mean
 from bigtrain.config.overrides import key_of
+from bigtrain.config.trust import BUILTIN
 from bigtrain.run.found import FoundRun, find
 from bigtrain.run.monitor import mode_of
 
@@ -63,13 +66,16 @@ def best_run(directory: Path, *, metric: str | None, mode: str, as_json: bool) -
     if as_json:
         facts = {"run_dir": str(chosen.path), "metric": name, "mode": better, "score": chosen.scores[name]}
         facts |= {"finished": chosen.finished, "runs": len(finished or scored_runs), "command": command}
-        sys.stdout.write(json.dumps({**facts, "overrides": again(chosen)}) + "\n")
+        sys.stdout.write(json.dumps({**facts, "overrides": again(chosen), "notes": notes(chosen)}) + "\n")
         return
     number, name_of = len(finished or scored_runs), "run" if finished else "unfinished run"
     of = f"the {'smallest' if better == 'min' else 'largest'} of {number} {name_of}{'s' * (number != 1)}"
     sys.stdout.write(f"run     {printable(str(chosen.path))}\n")
     sys.stdout.write(f"score   {name} {chosen.scores[name]:.6g}, {of}\n")
-    sys.stdout.write(f"repeat  {printable(command)}\n")
+    if command is not None:
+        sys.stdout.write(f"repeat  {printable(command)}\n")
+    for text in notes(chosen):
+        sys.stdout.write(f"note    {printable(text)}\n")
     if finished and len(finished) < len(scored_runs):
         print(f"unfinished runs were not compared: {len(scored_runs) - len(finished)}", file=sys.stderr)
 
@@ -171,12 +177,32 @@ def place(run: FoundRun, directory: Path) -> str:
 
 def again(run: FoundRun) -> list[str]:
     """What was typed for a run, but for the directory it was written to."""
-    return [text for text in run.overrides if key_of(text).split(".")[0] not in OWN]
+    return [text for text in run.overrides or () if key_of(text).split(".")[0] not in OWN]
 
 
-def repeat(run: FoundRun) -> str:
-    """The command that trains the same once more."""
-    return " ".join(["bigtrain fit", shlex.join(again(run))]).rstrip()
+def repeat(run: FoundRun) -> str | None:
+    """The command that trains the same once more; None where what was typed isn't known."""
+    return None if run.overrides is None else " ".join(["bigtrain fit", shlex.join(again(run))]).rstrip()
+
+
+def notes(run: FoundRun) -> list[str]:
+    """What there is to know of the command that repeats a run, a line each."""
+    if run.overrides is None:
+        return ["overrides.json is missing or no list: what was typed is not known"]
+    found = []
+    if run.parent:
+        found.append(f"it went on from the state of {run.parent}: this trains its values from the start")
+    available = groups.groups(groups.search_dirs())
+    given = [parse(text) for text in again(run)]
+    own = [item for item in given if item is not None and item.key in available and isinstance(item.value, str)]
+    strange = [f"{item.key}={item.value}" for item in own if item.value not in available[item.key]]
+    if strange:
+        found.append(f"add --config-dir FOLDER, the one that has {', '.join(strange)}")
+    roots = {str(target).split(".")[0] for key, target in run.config.items() if key.endswith("_target_")}
+    others = sorted(name for name in roots - {*BUILTIN, *sys.stdlib_module_names} if name.isidentifier())
+    if others and not any(key_of(text) == "plugins" for text in again(run)):
+        found.append(f"if the code is yours, add {' '.join(f'--trust {name}' for name in others)}")
+    return found
 
 
 def tell_broken(runs: Sequence[FoundRun], directory: Path) -> None:

@@ -134,7 +134,8 @@ class _Wish:
 
         common, keys = self.choice.common, tuple(item.key for item in self.space)
         until = None if common.seconds is None else time.monotonic() + common.seconds
-        return Asked(self.folder, self.again, self.base, keys, _sparing(checked), common.retry, until)
+        more = flags(self.config_dir, self.trust)
+        return Asked(self.folder, self.again, self.base, keys, _sparing(checked), common.retry, until, more)
 
     def _swept(self, conductor: Conductor, launching: Sequence[str]) -> Sweep:
         """Hands the sweep to Hydra, and listens for signals meanwhile."""

@@ -52,7 +52,11 @@ def result(found: Sweep, *, as_json: bool) -> None:
         lines.append(("", f"and {len(failed) - TOLD_FAILURES} more: see results.csv"))
     lines.append(("files", f"{found.directory}: report.html results.csv trials/"))
     if winner is not None:
-        lines.append(("next", f"bigtrain evaluate {shlex.quote(str(found.directory / winner.directory))}"))
+        trust = "".join(f" --trust {name}" for name in found.flags.split(" --trust ")[1:])
+        lines.append(("next", f"bigtrain evaluate {shlex.quote(str(found.directory / winner.directory))}{trust}"))
         lines.append(("again", found.repeat(winner)))
+        if winner.parent is not None:
+            lines.append(("", f"note: trial {winner.number} went on from the state of trial {winner.parent}:"))
+            lines.append(("", "this trains its values from the start, which needn't come to the same"))
     for name, text in lines:
         sys.stdout.write(f"{name:<10}  {text}\n")

@@ -6,6 +6,7 @@ spec.json         the data's shapes, classes and vocabulary: enough to use the m
 environment.json  versions, devices, commit
 metrics.jsonl     …and what the other loggers write
 checkpoints/      training states
+adopted.json      the run whose state this one began with, and at which step: a copy of population-based training
 .lock             held by the process that trains the run
 receipt.json      what `bigtrain verify` found
 samples/          what a generative model made
@@ -44,6 +45,7 @@ EXTENDABLE = (
 _BEGUN = (".lock", "overrides.json", ".overrides.json.partial", ".config.yaml.partial", "logs")
 """All that is in a folder whose run was killed before its config was written, or that `bigtrain launch` has made."""
 
+ADOPTED = "adopted.json"
 SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from bigtrain.config import untrusted
 from bigtrain.config.errors import InputError, nearest
-from bigtrain.run.directory import saved_steps
+from bigtrain.run.directory import ADOPTED, saved_steps
 
 CONFIG_BYTES, RESULT_BYTES, TAIL_BYTES = 256_000, 1_000_000, 256_000  # of metrics.jsonl the end is enough
 DEPTH, FOLDERS, RUNS = 6, 100_000, 10_000  # how far a search goes
@@ -33,24 +33,26 @@ class FoundRun:
     Args:
         path: the run directory.
         config: its config by dotted key; lists are values.
-        overrides: what was typed.
+        overrides: what was typed; None where that isn't known.
         finished: whether its final scores are written down.
         step: how far it came.
         steps: how far it is to go, as the config says it: a number, or a duration such as `10epochs`.
         scores: `split/metric` of the final evaluation; of an unfinished run, of its last one.
         changed: when it last wrote something, in seconds since 1970.
         broken: why it can't be read; then the rest says nothing.
+        parent: the run whose state it began with, of a copy of population-based training; else empty.
     """
 
     path: Path
     config: Mapping[str, Any] = field(default_factory=dict)
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[str, ...] | None = None
     finished: bool = False
     step: int = 0
     steps: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     changed: float = 0.0
     broken: str | None = None
+    parent: str = ""
 
     @property
     def monitor(self) -> str:
@@ -80,7 +82,7 @@ def read(folder: Path) -> FoundRun:
 
 def _read(folder: Path) -> FoundRun:
     config = _config(folder / "config.yaml")
-    overrides = _json(folder / "overrides.json", [])
+    overrides, adopted = _json(folder / "overrides.json", None), _json(folder / ADOPTED, {})
     result = _json(folder / "result.json", None)
     if result is not None and not isinstance(result, dict):
         raise ValueError("result.json: is no result")
@@ -92,12 +94,13 @@ def _read(folder: Path) -> FoundRun:
     return FoundRun(
         folder,
         config,
-        tuple(map(str, overrides)) if isinstance(overrides, list) else (),
+        tuple(map(str, overrides)) if isinstance(overrides, list) else None,
         result is not None,
         step if isinstance(step, int) else 0,
         str(config.get("steps", "")),
         scores,
         max((folder / name).stat().st_mtime for name in names if (folder / name).is_file()),
+        parent=str(adopted.get("run", ""))[:200] if isinstance(adopted, dict) else "",
     )
 
 

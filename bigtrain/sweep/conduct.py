@@ -42,6 +42,7 @@ class Asked:
         sparing: overrides that a member has by default, for being one of many.
         retry: try again what has failed.
         until: no trial starts after this moment of the monotonic clock; None without a limit.
+        flags: the options that a later command has to repeat, as the shell takes them.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Asked:
     sparing: tuple[str, ...] = ()
     retry: bool = False
     until: float | None = None
+    flags: str = ""
 
     def job(self, trial: Trial) -> tuple[str, ...]:
         """What would be typed for a trial."""
@@ -126,7 +128,7 @@ class Conductor:
         asked = self.asked
         found = Sweep(
             asked.folder, asked.command, asked.base, asked.keys, self.judge.objectives, tuple(self.ledger.trials()),
-            self.ledger.spent(time.monotonic() - self._begun),
+            self.ledger.spent(time.monotonic() - self._begun), asked.flags,
         )  # fmt: skip
         self._begun = time.monotonic()
         write(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bigtrain.config.compose import to_yaml
 from bigtrain.config.errors import RunError
-from bigtrain.run.directory import saved_steps
+from bigtrain.run.directory import ADOPTED, saved_steps
 from bigtrain.run.history import read_lines
 from bigtrain.sweep.member import Member
 
@@ -37,6 +37,7 @@ def adopt(member: Member, parent: Path) -> None:
         copy(entry, partial / "checkpoints" / entry.name)
     lines = [line for line in read_lines(parent / "metrics.jsonl") if line["step"] <= steps[-1]]
     (partial / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (partial / ADOPTED).write_text(json.dumps({"run": parent.name, "step": steps[-1]}), encoding="utf-8")
     (partial / "overrides.json").write_text(json.dumps(list(member.overrides), indent=1), encoding="utf-8")
     (partial / "config.yaml").write_text(to_yaml(member.composed.written), encoding="utf-8")
     try:

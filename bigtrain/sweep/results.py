@@ -25,6 +25,7 @@ class Sweep:
         objectives: what the sweep looks for the best of; the first decides which trial is the best.
         trials: all trials, by number.
         seconds: wall time of the sweep so far; 0 where nobody measured it.
+        flags: the options that a later command has to repeat, ` --config-dir … --trust …`, as the shell takes them.
     """
 
     directory: Path
@@ -34,11 +35,12 @@ class Sweep:
     objectives: tuple[Objective, ...]
     trials: tuple[Trial, ...]
     seconds: float = 0.0
+    flags: str = ""
 
     def repeat(self, trial: Trial) -> str:
         """The command that trains this trial's configuration once more."""
         values = [f"{key}={trial.values[key]}" for key in self.keys if key in trial.values]
-        return f"bigtrain fit {shlex.join([*self.base, *values])}"
+        return f"bigtrain fit {shlex.join([*self.base, *values])}{self.flags}"
 
 
 def score(trial: Trial, at: int = 0) -> float | None:

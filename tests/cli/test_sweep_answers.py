@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from command import bigtrain
+from made_sweep import LOSS
+
+from bigtrain.cli import sweep_report
+from bigtrain.sweep.results import Sweep
+from bigtrain.sweep.trial import Trial
 
 SMALL = ("model.widths=[4]", "steps=20", "batch_size=16", "eval_every=10", "log_every=10", "logger=jsonl")
 
@@ -79,3 +85,46 @@ def test_a_sweep_that_ends_as_time_is_up_has_nothing_left(tmp_path: Path, monkey
     monkeypatch.setattr(Around, "over", lambda self: len(list(folder.glob("trials/*/trial.json"))) == 2)
     found = bigtrain(*sweep(folder, "seed=1,2", "sweep.timeout=1h"))
     assert (found.code, "time is up" in found.err) == (0, False), found.err
+
+
+def test_the_best_is_repeated_with_the_options_of_the_sweep(tmp_path: Path) -> None:
+    (tmp_path / "my configs" / "model").mkdir(parents=True)
+    own = tmp_path / "my configs"
+    (own / "model" / "mine.yaml").write_text("_target_: bigtrain.models.mlp.MLP\nwidths: [4]\n")
+    folder = tmp_path / "sweep"
+    typed = ("model=mine", "seed=1,2", "steps=20", "logger=jsonl", f"sweep_dir={folder}")
+    found = bigtrain("fit", "-m", *typed, "--config-dir", str(own), "--trust", "numpy")
+    assert found.code == 0, found.err
+    again = next(line for line in found.out.splitlines() if line.startswith("again")).removeprefix("again")
+    assert again.endswith(f" --config-dir {shlex.quote(str(own))} --trust numpy")
+    assert bigtrain(*shlex.split(again)[1:], "--dry-run").code == 0
+    assert found.out.count(" --trust numpy") == 2  # evaluate builds the model, too
+    assert f"--config-dir &#x27;{own}&#x27; --trust numpy</pre>" in (folder / "report.html").read_text()
+    best = bigtrain("runs", "best", str(folder))
+    assert "note    add --config-dir FOLDER, the one that has model=mine\n" in best.out
+
+
+def test_a_best_that_is_a_copy_is_said_to_be_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = Sweep(tmp_path, "", (), ("seed",), (LOSS,), (Trial(3, {"seed": "1"}, "3", "done", 1.0, 1, {1.0: (0.5,)}),))
+    sweep_report.result(found, as_json=False)
+    out = capsys.readouterr().out
+    assert "again       bigtrain fit seed=1\n            note: trial 3 went on from the state of trial 1:\n" in out
+
+
+def test_the_best_of_a_population_is_not_repeated_by_its_values(tmp_path: Path) -> None:
+    folder = tmp_path / "population"
+    typed = ("sweep=population", "sweep.members=2", "sweep.rounds=2", "optimizer.learning_rate=interval(1e-4,1e-1)")
+    found = bigtrain(*sweep(folder, *typed))
+    assert found.code == 0, found.err
+    child = next(row for row in rows(folder) if row["parent"])
+    trial = folder / child["run_dir"]
+    note = f"it went on from the state of {int(child['parent']):04d}: this trains its values from the start"
+    told = bigtrain("runs", "best", str(trial), "--json")
+    assert json.loads(told.out)["notes"] == [note]
+    assert f"note    {note}\n" in bigtrain("runs", "best", str(trial)).out
+    plain = next(row for row in rows(folder) if not row["parent"] and row["state"] == "done")
+    assert json.loads(bigtrain("runs", "best", str(folder / plain["run_dir"]), "--json").out)["notes"] == []
+    (trial / "overrides.json").write_text("{}")
+    told = bigtrain("runs", "best", str(trial))
+    assert "repeat" not in told.out
+    assert "note    overrides.json is missing or no list: what was typed is not known\n" in told.out
