@@ -99,7 +99,9 @@ class _Wish:
         from bigtrain.sweep.job import Judge
         from bigtrain.sweep.member import Settings
         from bigtrain.sweep.portion import plugins
+        from bigtrain.sweep.search import ChecksRuns
         from bigtrain.tracking.console import Console
+        from bigtrain.train.prepare import converter
 
         common, console = self.choice.common, Console()
         sought = objectives(checked, common.objectives)
@@ -108,6 +110,8 @@ class _Wish:
         dataset = load_data(checked, trusted)
         numbers = changeable(checked, trusted, sought, dataset)
         search = build(self.choice.search, trusted, space=self.space, objectives=sought, numbers=numbers)
+        if isinstance(search, ChecksRuns):
+            search.check(checked.run, converter(checked.run, len(dataset.splits["train"]))[0].steps)
         settings = Settings(Judge(sought, common.score), self.config_dir and str(self.config_dir), self.trust)
         asked = self._asked(checked)
         around = Around(settings, console.say, until=asked.until, datasets={data_of(checked): dataset})

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bigtrain.config.errors import ConfigError
+from bigtrain.config.schema import RunConfig
 from bigtrain.config.values import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from bigtrain.sweep.random_search import configurations, draw
 from bigtrain.sweep.rungs import CLOSE, order
@@ -60,6 +61,16 @@ class PopulationBased:
                 raise ConfigError(dimension.key, problem, allowed=sorted(numbers), hint=hint)
         self.members, self.rounds, self.quantile, self.perturb = members, rounds, quantile, perturb
         self.resample, self.seed, self.space, self.objective = resample, seed, space, objectives[0]
+
+    def check(self, run: RunConfig, steps: int) -> None:
+        """See `bigtrain.sweep.search.ChecksRuns`: a copy that trains no step would show what its parent has reached."""
+        if self.rounds > steps:
+            problem = f"{self.rounds} is more than the {steps} steps of a run, and each round trains some"
+            raise ConfigError("sweep.rounds", problem, allowed=f"at most {steps}")
+        if run.early_stopping.patience is not None:
+            problem = "would end members that are to be compared after the same number of steps"
+            hint = "leave it out; the worst members are given up anyway"
+            raise ConfigError("early_stopping.patience", problem, hint=hint)
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """See `bigtrain.sweep.search.Search`; a round is a generation.

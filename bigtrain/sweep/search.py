@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from bigtrain.config.schema import RunConfig
 from bigtrain.sweep.trial import Proposal, Trial
 
 
@@ -14,7 +15,8 @@ class Search(Protocol):
     A search is one class in one file and one YAML in `configs/sweep/`. Its constructor takes its own fields and may ask
     for `space` (`bigtrain.sweep.space.Space`), `objectives` (a tuple of `bigtrain.sweep.trial.Objective`) and `numbers`
     (the keys that may change in the middle of a run). One that lets trials rest before their last step is a `GivesUp`
-    too, and one that knows how many trials there will be at most has that number as `trials`.
+    too, one that can't work with any run a `ChecksRuns`, and one that knows how many trials there will be at most has
+    that number as `trials`.
     """
 
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
@@ -39,6 +41,23 @@ class GivesUp(Protocol):
 
         Args:
             trials: what `propose` was given last.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksRuns(Protocol):
+    """A search that can't work with any run."""
+
+    def check(self, run: RunConfig, steps: int) -> None:
+        """Refuses what the search can't work with, before anything is trained.
+
+        Args:
+            run: the config that all trials share but for what is swept.
+            steps: optimizer steps of a whole run.
+
+        Raises:
+            ConfigError: with the key to change.
         """
         ...
 

@@ -280,6 +280,14 @@ MISTAKES = {
         "model.dropout: ",
     ),
     "a pattern that freezes nothing": (["seed=1,2", "freeze=[nothing]"], "freeze: 'nothing' matches no parameter"),
+    "more rounds than steps": (
+        ["sweep=population", "sweep.rounds=21", "optimizer.learning_rate=interval(1e-4,1e-1)"],
+        "sweep.rounds: 21 is more than the 20 steps of a run",
+    ),
+    "a population that may stop early": (
+        ["sweep=population", "early_stopping.patience=3", "optimizer.learning_rate=interval(1e-4,1e-1)"],
+        "early_stopping.patience: would end members",
+    ),
     "the best score without a log": (["seed=1,2", "sweep.score=best", "logger=csv"], "sweep.score: 'best' is read"),
     "Hydra's own sweeper": (["seed=1,2", "hydra/sweeper=basic"], "hydra/sweeper: is set by bigtrain"),
 }

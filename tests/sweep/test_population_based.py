@@ -10,6 +10,7 @@ import pytest
 from simulated import LOSS, Simulated, bowl, simulate
 
 from bigtrain.config.errors import ConfigError
+from bigtrain.config.schema import EarlyStoppingConfig, RunConfig
 from bigtrain.sweep.population_based import PopulationBased
 from bigtrain.sweep.space import parse_space
 
@@ -169,3 +170,13 @@ def test_what_can_not_change_in_the_middle_is_refused() -> None:
 def test_mistakes(fields: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace(".", r"\.") + " is not allowed"):
         population(**fields)
+
+
+def test_runs_that_a_copy_could_not_train_are_refused() -> None:
+    """Fewer steps than rounds, or an end before the last of them: a copy would be given what its parent has reached."""
+    search, run = population(rounds=10), RunConfig("mlp", "digits", "classification", "adam", "constant")
+    search.check(run, 10)
+    with pytest.raises(ConfigError, match=r"sweep.rounds: 10 is more than the 9 steps of a run"):
+        search.check(run, 9)
+    with pytest.raises(ConfigError, match=r"early_stopping.patience: would end members"):
+        search.check(replace(run, early_stopping=EarlyStoppingConfig(patience=1)), 100)
