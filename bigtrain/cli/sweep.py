@@ -94,12 +94,15 @@ class _Wish:
         from bigtrain.config.build import build
         from bigtrain.data.load import load_data
         from bigtrain.sweep.around import Around
-        from bigtrain.sweep.conduct import Conductor, opened
+        from bigtrain.sweep.conduct import Conductor
         from bigtrain.sweep.groups import data_of
         from bigtrain.sweep.job import Judge
         from bigtrain.sweep.member import Settings
+        from bigtrain.sweep.opening import opened
         from bigtrain.sweep.portion import plugins
         from bigtrain.sweep.search import ChecksRuns
+        from bigtrain.sweep.space import unmet
+        from bigtrain.sweep.trial import Proposal
         from bigtrain.tracking.console import Console
         from bigtrain.train.prepare import converter
 
@@ -115,7 +118,10 @@ class _Wish:
         settings = Settings(Judge(sought, common.score), self.config_dir and str(self.config_dir), self.trust)
         asked = self._asked(checked)
         around = Around(settings, console.say, until=asked.until, datasets={data_of(checked): dataset})
-        first = asked.understood(search.propose(()), around)
+        proposals = search.propose(())
+        first = asked.understood(proposals, around)
+        for others in unmet(self.space, [item.values for item in proposals]):
+            asked.understood([Proposal(values) for values in others], around, len(first))
         if dry_run:
             sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
             return

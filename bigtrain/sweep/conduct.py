@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bigtrain.config.compose import prepared, quoted
-from bigtrain.config.errors import InputError, RunError
+from bigtrain.config.errors import BigtrainError, InputError, RunError
 from bigtrain.config.multirun import returned
-from bigtrain.config.untrusted import check_contained
 from bigtrain.sweep.answer import write
 from bigtrain.sweep.around import Around
-from bigtrain.sweep.job import Outcome, failure, forget
+from bigtrain.sweep.job import Outcome, failure
 from bigtrain.sweep.ledger import Ledger, directory_of
 from bigtrain.sweep.lineage import adopt
 from bigtrain.sweep.live import Live
-from bigtrain.sweep.member import Member, check_same, members
+from bigtrain.sweep.member import Member, check_same, failed, members
 from bigtrain.sweep.results import Sweep
 from bigtrain.sweep.search import GivesUp, Search
-from bigtrain.sweep.space import Space, identity
+from bigtrain.sweep.space import identity
 from bigtrain.sweep.trial import ENDED, Proposal, Trial
 from bigtrain.sweep.watching import Watching, percent
 from bigtrain.tracking.console import Console
@@ -99,15 +98,24 @@ class Conductor:
             launcher.around = self.around
         live = Live(self.console, self.judge.objectives, getattr(self.search, "trials", None) or 0)
         watching = Watching(self.asked.folder, self.ledger, live)
+        try:
+            self._rounds(launcher, watching)
+        except BigtrainError:
+            with suppress(BigtrainError, OSError):  # the first error is the one to tell
+                if any(trial.state in ENDED for trial in self.ledger.trials()):
+                    self.answer()
+            raise
+        return self.answer()
+
+    def _rounds(self, launcher: Any, watching: Watching) -> None:
         going = True
         try:
             while going and not self.around.over():
                 going = self._round(launcher, watching)
             self.cut_short = going and self.around.listener() is None and self._more()
         finally:
-            live.close()
+            watching.live.close()
             self.ledger.release()
-        return self.answer()
 
     @property
     def judge(self) -> Any:
@@ -117,7 +125,10 @@ class Conductor:
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """The search's next round, each of its configs composed and checked."""
         proposals = self.search.propose(trials)
-        new = self.asked.understood(proposals, self.around, len(trials))
+        try:
+            new = self.asked.understood(proposals, self.around, len(trials))
+        except InputError:  # one of them isn't allowed, and will be a failed trial: see `_allowed`
+            new = []
         if len(self.ledger.trials()) == len(trials):  # else another process has proposed them meanwhile
             for member in new:
                 check_same(member)
@@ -140,7 +151,8 @@ class Conductor:
         trials = self.ledger.claim(getattr(launcher, "AT_ONCE", None))
         if trials:
             self._adopt()  # a round is proposed in one piece: who has claimed a parent sees all of its children
-            self._launch(launcher, trials, watching)
+            if allowed := self._allowed(trials, watching):
+                self._launch(launcher, allowed, watching)
             return True
         known = self.ledger.trials()
         if any(trial.state not in ENDED for trial in known):
@@ -169,8 +181,32 @@ class Conductor:
         """The directories of trials that start from another's state; before any of their parents goes on."""
         for trial in self.ledger.trials():
             if trial.parent is not None and not (self.asked.folder / trial.directory).exists():
-                (member,) = members([self.asked.job(trial)], self.around.settings)
+                try:
+                    (member,) = members([self.asked.job(trial)], self.around.settings)
+                except InputError:  # whoever claims it writes down that it has failed
+                    continue
                 adopt(member, self.asked.folder / directory_of(trial.parent))
+
+    def _allowed(self, trials: Sequence[Trial], watching: Watching) -> list[Trial]:
+        """The trials whose configs are allowed.
+
+        A search may combine values, each allowed with others, that are not allowed together: that is a failed trial.
+        """
+        jobs = [self.asked.job(trial) for trial in trials]
+        try:
+            self.around.understood(jobs)
+        except InputError:
+            found = []
+            for trial, job in zip(trials, jobs, strict=True):
+                try:
+                    self.around.understood([job])
+                except InputError as error:
+                    stop_at = percent(trial.until) if trial.until < 1.0 else None
+                    watching.record(trial, failed(error, self.asked.folder / trial.directory, stop_at))
+                else:
+                    found.append(trial)
+            return found
+        return list(trials)
 
     def _launch(self, launcher: Any, trials: Sequence[Trial], watching: Watching) -> None:
         """Runs claimed trials, and writes down what becomes of each."""
@@ -206,64 +242,3 @@ def _outcome(job: Any, trial: Trial) -> Outcome:
         return failure(found, stop_at)
     scores = found["scores"]
     return Outcome(**{**found, "scores": None if scores is None else tuple(scores)})
-
-
-def _check_trials(ledger: Ledger, keys: Sequence[str], space: Space) -> None:
-    """Refuses a ledger whose trials set more than the sweep varies: it may be a stranger's, and `plugins` is code."""
-    typed = {(dimension.key, text) for dimension in space for text in dimension.choices}
-    for trial in ledger.trials():
-        strange = (item for item in trial.values.items() if "${" in item[1] and item not in typed)
-        other = next((key for key in trial.values if key not in keys), None) or next(strange, (None,))[0]
-        if other is not None:
-            problem = f"trial {trial.number} sets {other}={trial.values[other]!r}, which this sweep doesn't vary so"
-            raise InputError(f"{ledger.path}: {problem}\n  choose another sweep_dir")
-
-
-def _check_facts(ledger: Ledger, facts: dict[str, Any]) -> None:
-    """Refuses the ledger of another sweep, with what differs."""
-    known = ledger.facts()
-    different = [name for name in facts if known.get(name) != facts[name]]
-    if different:
-        folder = str(ledger.folder)
-        lines = "\n".join(f"  {name}: {known.get(name)!r} there, {facts[name]!r} here" for name in different)
-        raise InputError(f"sweep_dir: {folder!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
-
-
-def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Member] = (), space: Space = ()) -> Ledger:
-    """The ledger of a sweep, new or to be continued; that of another sweep is refused with what differs.
-
-    Args:
-        folder: the sweep's directory.
-        facts: what has to be the same when a sweep goes on.
-        retry: try again what has failed.
-        first: the trials of the first round. Where the ledger is gone they are taken from what was trained, and a
-            directory among them in which something else was trained is refused.
-        space: what is swept: an interpolation that is typed in it may be a trial's.
-
-    Raises:
-        InputError: when the folder holds another sweep, or can't be written.
-    """
-    there = (folder / "ledger.sqlite").exists()
-    if not there and folder.is_dir() and any(entry.name not in ("owners", "trials") for entry in folder.iterdir()):
-        raise InputError(f"sweep_dir: {str(folder)!r} is not empty and holds no sweep\n  choose another sweep_dir")
-    try:
-        (folder / "trials").mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        problem = f"can't write to {str(folder)!r}: {error.strerror or error}"
-        raise InputError(f"sweep_dir: {problem}\n  choose another folder: sweep_dir=…") from error
-    check_contained(folder)
-    for member in first if not there else ():
-        check_same(member)
-    ledger = Ledger(folder)
-    try:
-        ledger.note(facts)
-        _check_facts(ledger, facts)
-        _check_trials(ledger, facts["keys"], space)
-        for trial in ledger.trials() if retry else []:
-            if trial.state == "failed":
-                forget(folder / trial.directory)
-                ledger.record(dataclasses.replace(trial, state="waiting", error=None))
-    except BaseException:
-        ledger.close()
-        raise
-    return ledger

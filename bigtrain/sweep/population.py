@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bigtrain.config.errors import BigtrainError
+from bigtrain.config.errors import BigtrainError, ConfigError
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.groups import Group, Programs, Refused
 from bigtrain.sweep.job import Outcome
@@ -61,6 +61,8 @@ class Population:
                 continue
             try:
                 strategy = self._strategy(group)
+            except ConfigError:  # the launcher's: its own option is wrong, not the trials
+                raise
             except BigtrainError as error:
                 for member in group.members:
                     yield member, failed(error, member.path, member.stop_at)

@@ -75,6 +75,18 @@ def combinations(space: Space) -> Iterator[dict[str, str]]:
         yield dict(zip(keys, values, strict=True))
 
 
+MOST_UNMET = 50
+"""Choices of one key that are looked at beside those of the first round."""
+
+
+def unmet(space: Space, met: Sequence[Mapping[str, str]]) -> Iterator[list[dict[str, str]]]:
+    """For each key, configurations with those of its choices that none in `met` has, all other keys at their first."""
+    first = {item.key: item.choices[0] if item.choices else item.text(item.low) for item in space}
+    for item in space:
+        had = {values.get(item.key) for values in met}
+        yield [{**first, item.key: choice} for choice in item.choices if choice not in had][:MOST_UNMET]
+
+
 def identity(values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """What is equal for equal configurations, whatever the order of their keys and the way their values are written."""
     return tuple(sorted((key, meaning(text)) for key, text in values.items()))

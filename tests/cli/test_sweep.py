@@ -204,6 +204,59 @@ def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     assert nothing.code == 1
 
 
+def test_values_that_do_not_go_together_are_a_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is allowed with others, and the search combines them in a later round."""
+    from bigtrain.config.errors import ConfigError
+    from bigtrain.sweep import around
+
+    members = around.members
+
+    def particular(jobs: list[tuple[str, ...]], settings: object) -> object:
+        if any(text.startswith("run_dir=") and "0002" in text for job in jobs for text in job):
+            raise ConfigError("ema", "is not allowed with this seed")
+        return members(jobs, settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(around, "members", particular)
+    folder, typed = tmp_path / "sweep", ("sweep=tpe", "sweep.parallel=1", "sweep.trials=3", "seed=1,2", "ema=0.5,0.9")
+    found = bigtrain(*sweep(folder, *typed))
+    assert found.code == 0, found.err
+    assert "failed      trial 2: ema: is not allowed with this seed" in found.out
+    assert [row["state"] for row in rows(folder)] == ["done", "done", "failed"]
+    before = touched(folder, "trials/000[01]")
+    assert bigtrain(*sweep(folder, *typed)).code == 0
+    assert touched(folder, "trials/000[01]") == before
+
+
+def test_a_wrong_option_of_the_launcher_fails_no_trial(tmp_path: Path) -> None:
+    """It is found once the first program is known; the corrected command goes on."""
+    folder, typed = tmp_path / "sweep", ("seed=1,2", "placement=stream")
+    found = bigtrain(*sweep(folder, *typed, "hydra.launcher.strategy=vmap"))
+    assert (found.code, "hydra.launcher.strategy: 'vmap' can't be" in found.err) == (2, True)
+    assert not (folder / "results.csv").exists()
+    again = bigtrain(*sweep(folder, *typed, "hydra.launcher.strategy=sequential"))
+    assert again.code == 0, again.err
+    assert [row["state"] for row in rows(folder)] == ["done", "done"]
+
+
+def test_what_has_ended_is_told_when_the_sweep_ends_by_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bigtrain.config.errors import RunError
+    from bigtrain.sweep.tpe import TPE
+
+    def broken(self: TPE, trials: list[object]) -> list[object]:
+        if trials:
+            raise RunError("no more")
+        return propose(self, trials)  # type: ignore[arg-type]
+
+    propose = TPE.propose
+    monkeypatch.setattr(TPE, "propose", broken)
+    folder = tmp_path / "sweep"
+    found = bigtrain(*sweep(folder, "sweep=tpe", "sweep.parallel=1", "sweep.trials=3", "seed=1,2,3"))
+    assert (found.code, "no more" in found.err) == (1, True)
+    assert [row["state"] for row in rows(folder)] == ["done"]
+
+
 def test_a_full_disk_ends_the_sweep_and_fails_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any other trial would meet it too; with room again, the same command goes on."""
     from bigtrain.checkpoint import Checkpoints
@@ -274,6 +327,10 @@ MISTAKES = {
     "a strategy that does not exist": (["seed=1,2", "hydra.launcher.strategy=fast"], "hydra.launcher.strategy: "),
     "a run directory": (["seed=1,2", "run_dir=x"], "run_dir: each run of a sweep has its own"),
     "a time that is none": (["seed=1,2", "sweep.timeout=soon"], "sweep.timeout: 'soon' is not allowed"),
+    "a choice that a search may come to later": (
+        ["sweep=tpe", "sweep.parallel=1", "sweep.seed=1", "optimizer=adam,sgd,adamw", "optimizer.b1=0.9,0.8"],
+        "optimizer.b1: sgd has no 'b1'",
+    ),
     "an objective that the runs do not have": (["seed=1,2", "sweep.objectives=[speed]"], "sweep.objectives: "),
     "an interval that is not allowed to its end": (
         ["sweep=random", "model.dropout=interval(0,1.2)"],

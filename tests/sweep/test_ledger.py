@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bigtrain.config.errors import BigtrainError, InputError
-from bigtrain.sweep.conduct import opened
 from bigtrain.sweep.ledger import Ledger
+from bigtrain.sweep.opening import opened
 from bigtrain.sweep.space import parse_space
 from bigtrain.sweep.trial import Proposal
 

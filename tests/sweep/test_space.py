@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bigtrain.config import compose, sweeps
 from bigtrain.config.errors import ConfigError
-from bigtrain.sweep.space import Dimension, combinations, identity, parse_space, size
+from bigtrain.sweep.space import Dimension, combinations, identity, parse_space, size, unmet
 
 
 def choices(text: str, config_dir: Path | None = None) -> tuple[str, ...]:
@@ -199,3 +199,9 @@ def test_combinations() -> None:
     whole = (Dimension("c", low=-1, high=1, integer=True),)
     assert size((*space, *whole)) == 18
     assert list(combinations(whole)) == [{"c": "-1"}, {"c": "0"}, {"c": "1"}]
+
+
+def test_choices_that_a_first_round_does_not_have() -> None:
+    space, _ = parse_space(["optimizer=adam,sgd,adamw", "seed=1,2", "ema=interval(0.5,0.9)"])
+    met = [{"optimizer": "adam", "seed": "2", "ema": "0.6"}, {"optimizer": "adamw", "seed": "1", "ema": "0.7"}]
+    assert list(unmet(space, met)) == [[{"optimizer": "sgd", "seed": "1", "ema": "0.5"}], [], []]
