@@ -66,11 +66,13 @@ def run(
     if cfg:
         sys.stdout.write(to_yaml(composed.written))
         return
+    from bigtrain.sweep.opening import ordered
+
     folder = _folder(mine, composed.choices)
     again = "bigtrain " + shlex.join(["fit", "-m", *overrides]) + flags(config_dir, trust)
     if not any(key_of(text) == "sweep_dir" for text in mine):
         again += f" sweep_dir={shlex.quote(str(folder))}"
-    wish = _Wish(choice, tuple(base), space, folder, again, config_dir, tuple(trust))
+    wish = _Wish(choice, tuple(base), ordered(space, folder), folder, again, config_dir, tuple(trust))
     wish.conduct(checked, trusted, launching, dry_run=dry_run, as_json=as_json)
 
 

@@ -19,6 +19,7 @@ from bigtrain.sweep.ledger import Ledger, directory_of
 from bigtrain.sweep.lineage import adopt
 from bigtrain.sweep.live import Live
 from bigtrain.sweep.member import Member, check_same, failed, members
+from bigtrain.sweep.opening import check_unchanged
 from bigtrain.sweep.results import Sweep
 from bigtrain.sweep.search import GivesUp, Search
 from bigtrain.sweep.space import identity
@@ -96,6 +97,7 @@ class Conductor:
         """Until the search has no more to propose, time is up, or a signal comes; returns the sweep as it is then."""
         if getattr(launcher, "around", None) is not None:
             launcher.around = self.around
+        check_unchanged(self.ledger.trials(), self.asked.job, self.around.settings)
         live = Live(self.console, self.judge.objectives, getattr(self.search, "trials", None) or 0)
         watching = Watching(self.asked.folder, self.ledger, live)
         try:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigtrain.config import schema
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose_each, to_yaml
 from bigtrain.config.errors import BigtrainError, InputError
@@ -193,7 +194,9 @@ def check_same(member: Member) -> None:
     if not RunDirectory.exists(member.path):
         return
     before, now = RunDirectory(member.path).config(), member.composed.written
-    changes = differences(before, now)
+    later = {key for key, value in schema.defaults().items() if key not in before and now.get(key) == value}
+    # a key that the version which trained it didn't have yet
+    changes = [item for item in differences(before, now) if item[0].split(".")[0] not in later]
     if str(before.get("steps")) != str(now.get("steps")):  # a run by itself may be made longer, a trial may not
         changes.append(("steps", before.get("steps"), now.get("steps")))
     if changes:

@@ -1,39 +1,31 @@
-"""A sweep's directory, new or to be gone on with: that of another sweep is refused with what differs."""
+"""Opening the ledger of a sweep that is new, or is gone on with: whatever isn't of the same sweep is refused."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bigtrain.config.errors import InputError
+from bigtrain.config import groups
+from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.config.overrides import key_of
 from bigtrain.config.untrusted import check_contained
-from bigtrain.sweep.job import forget
+from bigtrain.run.directory import EXTENDABLE, RunDirectory
+from bigtrain.sweep.job import forget, run_dir_of
 from bigtrain.sweep.ledger import Ledger
-from bigtrain.sweep.member import Member, check_same
+from bigtrain.sweep.member import Member, Settings, check_same, members
 from bigtrain.sweep.space import Space
+from bigtrain.sweep.trial import Trial
 
+COMPARED = ("steps", "stop_at", "eval_every", "early_stopping", "on_nonfinite", "nonfinite_limit")
+"""Keys that may differ when a run is continued, and not when a sweep is: its trials are compared with each other."""
 
-def _check_trials(ledger: Ledger, keys: Sequence[str], space: Space) -> None:
-    """Refuses a ledger whose trials set more than the sweep varies: it may be a stranger's, and `plugins` is code."""
-    typed = {(dimension.key, text) for dimension in space for text in dimension.choices}
-    for trial in ledger.trials():
-        strange = (item for item in trial.values.items() if "${" in item[1] and item not in typed)
-        other = next((key for key in trial.values if key not in keys), None) or next(strange, (None,))[0]
-        if other is not None:
-            problem = f"trial {trial.number} sets {other}={trial.values[other]!r}, which this sweep doesn't vary so"
-            raise InputError(f"{ledger.path}: {problem}\n  choose another sweep_dir")
-
-
-def _check_facts(ledger: Ledger, facts: dict[str, Any]) -> None:
-    """Refuses the ledger of another sweep, with what differs."""
-    known = ledger.facts()
-    different = [name for name in facts if known.get(name) != facts[name]]
-    if different:
-        folder = str(ledger.folder)
-        lines = "\n".join(f"  {name}: {known.get(name)!r} there, {facts[name]!r} here" for name in different)
-        raise InputError(f"sweep_dir: {folder!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
+OTHERWISE = ("logger", *(key for key in EXTENDABLE if key not in COMPARED))
+"""Keys that change how trials run, and not what becomes of them: a sweep may go on with other ones."""
 
 
 def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Member] = (), space: Space = ()) -> Ledger:
@@ -51,7 +43,7 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Mem
         InputError: when the folder holds another sweep, or can't be written.
     """
     there = (folder / "ledger.sqlite").exists()
-    if not there and folder.is_dir() and any(entry.name not in ("owners", "trials") for entry in folder.iterdir()):
+    if not there and folder.is_dir() and not all(_is_ours(entry.name) for entry in folder.iterdir()):
         raise InputError(f"sweep_dir: {str(folder)!r} is not empty and holds no sweep\n  choose another sweep_dir")
     try:
         (folder / "trials").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,3 +66,83 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Mem
         ledger.close()
         raise
     return ledger
+
+
+def ordered(space: Space, folder: Path) -> Space:
+    """What is swept in the order in which the sweep in a folder has it: in whatever order it is typed, it is the same.
+
+    Draws and columns follow this order.
+    """
+    path = folder / "ledger.sqlite"
+    if path.is_symlink() or not path.is_file():
+        return space
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            (found,) = db.execute("SELECT value FROM facts WHERE name='keys'").fetchone() or ("[]",)
+        keys = json.loads(found)
+    except (sqlite3.Error, ValueError, RecursionError):  # what is wrong with it is told when it is opened
+        return space
+    known = {dimension.key: dimension for dimension in space}
+    same = isinstance(keys, list) and sorted(map(str, keys)) == sorted(known)
+    return tuple(known[str(key)] for key in keys) if same else space
+
+
+def check_unchanged(trials: Sequence[Trial], job: Callable[[Trial], tuple[str, ...]], settings: Settings) -> None:
+    """Refuses to go on where a file that configs are made of has changed: trials before and after were of two configs.
+
+    What is typed is compared by the ledger. Of each swept choice of a group, one trial tells of its file.
+
+    Args:
+        trials: all so far.
+        job: what would be typed for a trial.
+        settings: what the jobs share.
+
+    Raises:
+        InputError: with what differs.
+    """
+    files = {"experiment", *groups.groups(groups.search_dirs(settings.config_dir))}
+    told: set[tuple[str, str]] = set()
+    for trial in trials:
+        chosen = {("", ""), *(item for item in trial.values.items() if item[0] in files)}
+        if chosen <= told or not RunDirectory.exists(run_dir_of(job(trial))):
+            continue
+        told |= chosen
+        try:
+            (member,) = members([job(trial)], settings)
+        except ConfigError:  # a choice that is gone; its trials are what they are
+            continue
+        check_same(member)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether something in a sweep's folder may be there before its ledger is: another launch may be making it."""
+    return name in ("owners", "trials") or name.startswith("ledger.sqlite")
+
+
+def _check_trials(ledger: Ledger, keys: Sequence[str], space: Space) -> None:
+    """Refuses a ledger whose trials set more than the sweep varies: it may be a stranger's, and `plugins` is code."""
+    typed = {(dimension.key, text) for dimension in space for text in dimension.choices}
+    for trial in ledger.trials():
+        strange = (item for item in trial.values.items() if "${" in item[1] and item not in typed)
+        other = next((key for key in trial.values if key not in keys), None) or next(strange, (None,))[0]
+        if other is not None:
+            problem = f"trial {trial.number} sets {other}={trial.values[other]!r}, which this sweep doesn't vary so"
+            raise InputError(f"{ledger.path}: {problem}\n  choose another sweep_dir")
+
+
+def _check_facts(ledger: Ledger, facts: dict[str, Any]) -> None:
+    """Refuses the ledger of another sweep, with what differs."""
+    known = ledger.facts()
+    different = [name for name in facts if _told(name, known.get(name)) != _told(name, facts[name])]
+    if different:
+        folder = str(ledger.folder)
+        there, here = ({name: _told(name, found.get(name)) for name in different} for found in (known, facts))
+        lines = "\n".join(f"  {name}: {there[name]!r} there, {here[name]!r} here" for name in different)
+        raise InputError(f"sweep_dir: {folder!r} belongs to another sweep\n{lines}\n  choose another sweep_dir")
+
+
+def _told(name: str, value: Any) -> Any:
+    """A fact, as far as it has to be the same."""
+    if name != "base" or not isinstance(value, list):
+        return value
+    return [text for text in value if key_of(str(text)).split(".")[0] not in OTHERWISE]

@@ -12,6 +12,7 @@ import pytest
 from command import bigtrain
 
 SMALL = ("model.widths=[4]", "steps=20", "batch_size=16", "eval_every=10", "log_every=10", "logger=jsonl")
+ADAM = Path(__file__).parents[2] / "configs" / "optimizer" / "adam.yaml"
 FEW = ("optimizer.learning_rate=1e-3,1e-2", "hydra.launcher.strategy=sequential")
 
 
@@ -76,7 +77,8 @@ def test_more_values_run_the_new_ones_alone(tmp_path: Path) -> None:
 def test_values_of_any_key_may_be_added(tmp_path: Path) -> None:
     folder = tmp_path / "bob's, 1=2"
     assert bigtrain(*sweep(folder, "seed=1,2", "ema=0.5,0.9")).code == 0
-    assert bigtrain(*sweep(folder, "seed=1,2", "ema=0.5,0.9,0.99", "--json")).code == 0
+    assert bigtrain(*sweep(folder, "ema=0.5,0.9,0.99", "seed=1,2", "--json")).code == 0  # in whatever order
+    assert list(rows(folder)[0])[2:4] == ["seed", "ema"]
     pairs = [(row["seed"], row["ema"]) for row in rows(folder)]
     assert sorted(pairs) == sorted((seed, decay) for seed in "12" for decay in ("0.5", "0.9", "0.99"))
     assert len(list(folder.glob("trials/*/result.json"))) == 6
@@ -192,6 +194,12 @@ def test_a_sweep_in_a_file(tmp_path: Path) -> None:
     assert [(row["seed"], row["optimizer.learning_rate"]) for row in rows(tmp_path / "sweep")] == [
         ("0", "0.5"), ("0", "0.6"), ("1", "0.5"), ("1", "0.6"),
     ]  # fmt: skip
+    (tmp_path / "mine" / "optimizer").mkdir()  # a file that has changed is another config
+    (tmp_path / "mine" / "optimizer" / "adam.yaml").write_text(ADAM.read_text() + "b1: 0.8\n")
+    found = bigtrain("fit", *SMALL, *own, "seed=range(3)", f"sweep_dir={tmp_path / 'sweep'}")
+    assert found.code == 2
+    assert "0000' has been trained with another config\n  optimizer.b1: None there, 0.8 here\n" in found.err
+    assert len(rows(tmp_path / "sweep")) == 4
 
 
 def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:

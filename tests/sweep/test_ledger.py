@@ -11,7 +11,7 @@ import pytest
 
 from bigtrain.config.errors import BigtrainError, InputError
 from bigtrain.sweep.ledger import Ledger
-from bigtrain.sweep.opening import opened
+from bigtrain.sweep.opening import opened, ordered
 from bigtrain.sweep.space import parse_space
 from bigtrain.sweep.trial import Proposal
 
@@ -107,6 +107,30 @@ def test_another_sweep_is_refused_with_what_differs(ledger: Ledger) -> None:
     differs = r"belongs to another sweep\n  base: \['steps=10'\] there, \['steps=20'\] here"
     with pytest.raises(InputError, match=differs):
         opened(ledger.folder, {**FACTS, "base": ["steps=20"]}, retry=False)
+
+
+def test_how_trials_run_may_change(ledger: Ledger) -> None:
+    """As it may where a run is continued; how long they train, or when they are judged, may not."""
+    other = {**FACTS, "base": ["++watchdog=60", "checkpoint.minutes=1", "logger=csv", "placement=stream", "steps=10"]}
+    opened(ledger.folder, other, retry=False).close()
+    for key in ("eval_every=2", "early_stopping.patience=3", "ema=0.5"):
+        with pytest.raises(InputError, match=rf"base: \['steps=10'\] there, \['{key}', 'steps=10'\] here"):
+            opened(ledger.folder, {**FACTS, "base": [key, *other["base"]]}, retry=False)
+
+
+def test_keys_keep_the_order_of_the_first_launch(ledger: Ledger, tmp_path: Path) -> None:
+    space, _ = parse_space(["seed=1,2", "ema=0.5,0.9"])
+    other = tmp_path / "other"
+    opened(other, {**FACTS, "keys": ["ema", "seed"]}, retry=False).close()
+    assert [dimension.key for dimension in ordered(space, other)] == ["ema", "seed"]
+    assert ordered(space, ledger.folder) == ordered(space, tmp_path) == space  # of another sweep; of none
+    (other / "ledger.sqlite").write_bytes(b"not a database")
+    assert ordered(space, other) == space
+
+
+def test_another_launch_may_be_making_the_ledger(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite-journal").touch()
+    opened(tmp_path, FACTS, retry=False).close()
 
 
 def test_an_interpolation_is_a_trial_where_it_is_typed(ledger: Ledger) -> None:

@@ -11,10 +11,11 @@ import pytest
 from command import bigtrain
 from support import run_fit
 
+from bigtrain.config.errors import InputError
 from bigtrain.run.directory import RunDirectory
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.job import Judge, Outcome
-from bigtrain.sweep.member import Settings, members
+from bigtrain.sweep.member import Settings, check_same, directory_of, members
 from bigtrain.sweep.population import Population
 from bigtrain.sweep.trial import Objective
 from bigtrain.train.provenance import config_hash
@@ -140,6 +141,17 @@ def test_members_of_different_lengths_share_slots(tmp_path: Path) -> None:
     for at, text in enumerate(jobs):
         lone = run_fit(tmp_path / "alone" / str(at), *base, *text.split())
         assert found[at].scores == pytest.approx((lone["validation"]["loss"],), rel=1e-5)
+
+
+def test_what_an_earlier_version_has_trained_is_the_same(tmp_path: Path) -> None:
+    """A key that it didn't have is as it was, unless it is given a value."""
+    made = [members([("seed=1", *more, f"run_dir={tmp_path}")], SETTINGS)[0] for more in ((), ("ema=0.5",))]
+    directory_of(made[0])
+    lines = (tmp_path / "config.yaml").read_text().splitlines()
+    (tmp_path / "config.yaml").write_text("\n".join(line for line in lines if not line.startswith("ema:")))
+    check_same(made[0])
+    with pytest.raises(InputError, match=r"ema: None there, 0.5 here"):
+        check_same(made[1])
 
 
 def test_a_run_directory_that_another_has_waits(tmp_path: Path) -> None:
