@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigtrain.cli import sweep_report
+from bigtrain.cli import sweep_checks, sweep_report
 from bigtrain.cli.fit import check_loggers, checked_of, flags
 from bigtrain.config.check import Checked
 from bigtrain.config.compose import compose_each, to_yaml
@@ -56,13 +56,14 @@ def run(
     choice = read([text for text in mine if key_of(text) != "sweep_dir"], config_dir, Trust.of(trust))
     kept = [f"{key}={value}" for key, value in choice.common.params.items() if key not in map(key_of, typed)]
     space, base = parse_space([*kept, *typed], config_dir)
-    _check_own(space, base)
+    sweep_checks.check_own(space, base)
     multirun.check_name(launching)
     last = [f"{item.key}={item.choices[-1] if item.choices else item.text(item.high)}" for item in space]
     first = [f"{item.key}={item.choices[0] if item.choices else item.text(item.low)}" for item in space]
     both = [checked_of(composed, trust) for composed in compose_each(base, [last, first], config_dir)]
     composed, checked, trusted = both[1]  # and the other was checked: an interval is allowed from end to end
-    _check_composed(checked, choice)
+    for _, each, _ in both:
+        sweep_checks.check_composed(each, choice)
     if cfg:
         sys.stdout.write(to_yaml(composed.written))
         return
@@ -122,8 +123,10 @@ class _Wish:
         around = Around(settings, console.say, until=asked.until, datasets={data_of(checked): dataset})
         proposals = search.propose(())
         first = asked.understood(proposals, around)
+        every = list(first)
         for others in unmet(self.space, [item.values for item in proposals]):
-            asked.understood([Proposal(values) for values in others], around, len(first))
+            every += asked.understood([Proposal(values) for values in others], around, len(first))
+        sweep_checks.check_simulated({member.checked.run.mesh.simulate for member in every}, launching)
         if dry_run:
             sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
             return
@@ -239,24 +242,6 @@ def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     if not any(key_of(text) == "hydra/launcher" for text in launching):
         launching.insert(0, "hydra/launcher=population")
     return mine, launching, typed
-
-
-def _check_own(space: Space, base: Sequence[str]) -> None:
-    """Refuses keys that a sweep sets itself."""
-    keys = [*map(key_of, base), *(item.key for item in space)]
-    if "run_dir" in keys:
-        raise ConfigError("run_dir", "each run of a sweep has its own", hint="the folder of them all is sweep_dir=…")
-    if "stop_at" in keys:
-        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
-
-
-def _check_composed(checked: Checked, choice: SweepChoice) -> None:
-    """Refuses what a recipe may bring along and a sweep can't have."""
-    if checked.run.stop_at is not None:
-        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
-    if choice.common.score == "best" and "jsonl" not in checked.loggers:
-        problem = "'best' is read from metrics.jsonl, and there is no jsonl logger"
-        raise ConfigError("sweep.score", problem, hint="logger=[jsonl]")
 
 
 def _sparing(checked: Checked) -> tuple[str, ...]:

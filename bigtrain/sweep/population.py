@@ -33,6 +33,7 @@ class Population:
     at_once: int | None = None
     programs: Programs = field(default_factory=Programs)
     _chosen: dict[tuple[int, bool], Strategy] = field(default_factory=dict)
+    _numbers: dict[int, int] = field(default_factory=dict)
 
     def run(self, members: Sequence[Member]) -> Iterator[Ended]:
         """Each member with its outcome, as they end; one that never began waits."""
@@ -97,7 +98,8 @@ class Population:
             self._chosen[key] = chosen
             how = {"sequential": "one after the other", "threads": "as threads", "vmap": "as one program"}
             several = f", {chosen.at_once} at once" if chosen.at_once > 1 else ""
-            program = f"program {self.programs.number} (compiled in {group.shared.compile_seconds:.1f} s)"
+            number = self._numbers.setdefault(id(group.shared.program), len(self._numbers) + 1)
+            program = f"program {number} (compiled in {group.shared.compile_seconds:.1f} s)"
             self.around.say(f"{program}: {how[chosen.kind]}{several} ({chosen.reason})")
         return self._chosen[key]
 

@@ -333,6 +333,21 @@ MISTAKES = {
     "a launcher that does not exist": (["seed=1,2", "hydra/launcher=jobli"], "hydra/launcher: there is no launcher"),
     "a key that the launcher does not have": (["seed=1,2", "hydra.launcher.at_one=3"], "hydra.launcher"),
     "a strategy that does not exist": (["seed=1,2", "hydra.launcher.strategy=fast"], "hydra.launcher.strategy: "),
+    "devices in a text": (
+        ["seed=1,2", "hydra/launcher=isolated", "hydra.launcher.devices='0,1'"],
+        "hydra.launcher.devices: '0,1' is not allowed",
+    ),
+    "a device that is none": (
+        ["seed=1,2", "hydra/launcher=isolated", "hydra.launcher.devices=true"],
+        "hydra.launcher.devices: True is not allowed",
+    ),
+    "several processes for a run": (
+        ["seed=1,2", "distributed.num_processes=2", "distributed.process_id=0", "distributed.coordinator=localhost:1"],
+        "distributed.num_processes: each run of a sweep is one process",
+    ),
+    "a process of several": (["seed=1,2", "distributed.coordinator=localhost:1"], "distributed.coordinator: each run"),
+    "several numbers of processes": (["distributed.num_processes=1,2"], "distributed.num_processes: each run"),
+    "several numbers of devices in a process": (["mesh.simulate=8,4"], "mesh.simulate: can't change from run to run"),
     "a run directory": (["seed=1,2", "run_dir=x"], "run_dir: each run of a sweep has its own"),
     "a time that is none": (["seed=1,2", "sweep.timeout=soon"], "sweep.timeout: 'soon' is not allowed"),
     "a choice that a search may come to later": (

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import bigtrain
 
 from bigtrain.config import multirun
+from bigtrain.config.errors import ConfigError
 from bigtrain.sweep.around import Around
 from bigtrain.sweep.isolated import Isolated
 from bigtrain.sweep.job import Judge, Outcome
@@ -69,6 +71,19 @@ def test_each_process_sees_its_own_devices(tmp_path: Path, monkeypatch: pytest.M
     jobs = [(f"run_dir={tmp_path / 'trials' / str(at)}",) for at in range(4)]
     assert len(dict(Isolated(None, ["2", "5"]).run(jobs, around))) == 4
     assert sorted(path.read_text() for path in tmp_path.glob("seen-*")) == ["2", "2", "5", "5"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"), [(None, []), (0, ["0"]), ([0, 1], ["0", "1"]), (["GPU-8f4b"], ["GPU-8f4b"])]
+)
+def test_devices_are_a_list(typed: Any, wanted: list[str]) -> None:
+    assert plugins()[1].IsolatedLauncher(devices=typed).runner.devices == wanted
+
+
+@pytest.mark.parametrize("typed", ["0,1", "0", True, [], [-1], ["0,1"], [""], [[0]], {"0": 1}, 1.5], ids=str)
+def test_devices_that_are_none_are_refused(typed: Any) -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.devices: .* is not allowed\n  allowed: a list of"):
+        plugins()[1].IsolatedLauncher(devices=typed)
 
 
 def test_a_crash_is_one_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

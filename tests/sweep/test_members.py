@@ -201,3 +201,15 @@ def test_a_common_program_that_fails_is_made_anew(tmp_path: Path, monkeypatch: p
     found = population(tmp_path, "vmap", "seed=1", "seed=2", "seed=3", base=SHORT, at_once=2)
     assert [found[at].state for at in range(3)] == ["failed", "failed", "done"]
     assert found[0].error == "the program of 2 members failed: RuntimeError"
+
+
+def test_a_program_keeps_its_number(tmp_path: Path) -> None:
+    said: list[str] = []
+    trains = Population(Around(SETTINGS, said.append), "sequential")
+    for at, widths in enumerate([(4, 4, 5, 5), (4,)]):
+        jobs = [
+            (*SHORT, "steps=2", f"model.widths=[{width}]", f"seed={seed}", f"run_dir={tmp_path / f'{at}-{seed}'}")
+            for seed, width in enumerate(widths)
+        ]
+        assert all(outcome.state == "done" for _, outcome in trains.run(members(jobs, SETTINGS)))
+    assert [text.partition(" (")[0] for text in said] == ["program 1", "program 2", "program 1"]

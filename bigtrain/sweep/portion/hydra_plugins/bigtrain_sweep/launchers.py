@@ -67,7 +67,7 @@ class IsolatedLauncher(Own):
     def __init__(self, at_once: int | None = None, devices: Any = None) -> None:
         super().__init__()
         _check_positive("at_once", at_once)
-        self.runner = Isolated(at_once, [str(device) for device in devices or ()])
+        self.runner = Isolated(at_once, _devices(devices))
 
     def outcomes(self, jobs: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, Outcome]]:
         """See `Own`."""
@@ -85,6 +85,24 @@ def _check_positive(name: str, value: Any) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         allowed = "an integer at least 1, or null"
         raise ConfigError(f"hydra.launcher.{name}", f"{value!r} is not allowed", allowed=allowed)
+
+
+def _devices(value: Any) -> list[str]:
+    """The devices to share out; null shares out none, and a single number is a list of one."""
+    if value is None:
+        return []
+    found = [value] if isinstance(value, int) else value
+    names = [] if isinstance(found, str) or not isinstance(found, Sequence) else list(found)
+    if not names or not all(_is_device(name) for name in names):
+        allowed = "a list of numbers or names, e.g. [0,1], or null"
+        raise ConfigError("hydra.launcher.devices", f"{value!r} is not allowed", allowed=allowed)
+    return [str(name) for name in names]
+
+
+def _is_device(name: Any) -> bool:
+    if isinstance(name, str):
+        return bool(name.strip()) and "," not in name
+    return isinstance(name, int) and not isinstance(name, bool) and name >= 0
 
 
 def _returned(job: Sequence[str], outcome: Outcome) -> JobReturn:

@@ -1,0 +1,47 @@
+"""What a sweep refuses before it starts, beside what each of its runs would refuse by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bigtrain.config.check import Checked
+from bigtrain.config.errors import ConfigError
+from bigtrain.config.overrides import key_of
+from bigtrain.config.sweep_schema import SweepChoice
+
+if TYPE_CHECKING:
+    from bigtrain.sweep.space import Space
+
+
+def check_own(space: Space, base: Sequence[str]) -> None:
+    """Refuses keys that a sweep sets itself."""
+    keys = [*map(key_of, base), *(item.key for item in space)]
+    if "run_dir" in keys:
+        raise ConfigError("run_dir", "each run of a sweep has its own", hint="the folder of them all is sweep_dir=…")
+    if "stop_at" in keys:
+        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
+
+
+def check_composed(checked: Checked, choice: SweepChoice) -> None:
+    """Refuses what a recipe may bring along and a sweep can't have."""
+    if checked.run.stop_at is not None:
+        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
+    joined = checked.run.distributed
+    if (joined.num_processes or 1) > 1 or joined.coordinator is not None or joined.process_id is not None:
+        name = next(
+            name for name in ("num_processes", "coordinator", "process_id") if getattr(joined, name) is not None
+        )
+        hint = "where they run is up to the launcher: hydra/launcher=isolated, submitit_slurm, …"
+        raise ConfigError(f"distributed.{name}", "each run of a sweep is one process", hint=hint)
+    if choice.common.score == "best" and "jsonl" not in checked.loggers:
+        problem = "'best' is read from metrics.jsonl, and there is no jsonl logger"
+        raise ConfigError("sweep.score", problem, hint="logger=[jsonl]")
+
+
+def check_simulated(numbers: set[int | None], launching: Sequence[str]) -> None:
+    """Refuses several numbers of simulated devices where a process trains several runs: JAX takes one for good."""
+    launcher = [text.partition("=")[2] for text in launching if key_of(text) == "hydra/launcher"][-1]
+    if len(numbers) > 1 and launcher in ("population", "joblib"):
+        problem = "can't change from run to run in one process"
+        raise ConfigError("mesh.simulate", problem, hint="a process for each run: hydra/launcher=isolated")
