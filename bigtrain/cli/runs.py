@@ -88,21 +88,28 @@ def found(directory: Path) -> list[FoundRun]:
     return runs
 
 
-def named(metric: str, runs: Sequence[FoundRun]) -> str:
-    """A metric as the runs know it: `loss` is `validation/loss`."""
-    known = sorted({name for run in runs for name in run.scores})
+def named(metric: str, runs: Sequence[FoundRun], option: str = "--metric", more: Sequence[str] = ()) -> str:
+    """A metric as the runs know it: `loss` is `validation/loss`.
+
+    Args:
+        metric: what was typed.
+        runs: whose metrics are known.
+        option: where it was typed.
+        more: what that option takes besides.
+    """
+    known = [*more, *sorted({name for run in runs for name in run.scores})]
     for name in (metric, f"validation/{metric}"):
         if name in known:
             return name
     hint = did_you_mean(metric, known)
-    raise ConfigError("--metric", f"no run has {metric!r}", allowed=known or "(no run has a score yet)", hint=hint)
+    raise ConfigError(option, f"no run has {metric!r}", allowed=known or "(no run has a score yet)", hint=hint)
 
 
 def ordered(runs: Sequence[FoundRun], sort: str) -> list[FoundRun]:
     """By a metric, the best first, or by `changed`, the newest first; runs without it come last."""
     if sort == "changed":
         return sorted(runs, key=lambda run: -run.changed)
-    name = named(sort, runs)
+    name = named(sort, runs, "--sort", ["changed"])
     sign = 1 if mode_of(name) == "min" else -1
     return sorted(runs, key=lambda run: (name not in run.scores, sign * run.scores.get(name, 0.0)))
 

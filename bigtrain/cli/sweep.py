@@ -21,7 +21,9 @@ from bigtrain.config.errors import ConfigError, code_of
 from bigtrain.config.overrides import key_of
 from bigtrain.config.schema import CheckpointConfig
 from bigtrain.config.sweep_schema import SweepChoice, read
+from bigtrain.config.sweeps import typed_as
 from bigtrain.config.trust import Trust
+from bigtrain.run.directory import check_named
 
 if TYPE_CHECKING:
     from bigtrain.data.spec import Dataset
@@ -54,7 +56,7 @@ def run(
     config_dir = None if config_dir is None else config_dir.expanduser().resolve()  # jobs may run elsewhere
     mine, launching, typed = _parted(overrides)
     choice = read([text for text in mine if key_of(text) != "sweep_dir"], config_dir, Trust.of(trust))
-    kept = [f"{key}={value}" for key, value in choice.common.params.items() if key not in map(key_of, typed)]
+    kept = [typed_as(key, value) for key, value in choice.common.params.items() if key not in map(key_of, typed)]
     space, base = parse_space([*kept, *typed], config_dir)
     sweep_checks.check_own(space, base)
     multirun.check_name(launching)
@@ -197,7 +199,10 @@ def objectives(checked: Checked, named: Sequence[str]) -> tuple[Objective, ...]:
         name, _, mode = text.partition(":")
         if mode not in ("", "min", "max"):
             raise ConfigError("sweep.objectives", f"{text!r} is not allowed", allowed="METRIC, METRIC:min, METRIC:max")
-        kept = checked.run.checkpoint if not named else CheckpointConfig(monitor=name)
+        if name in [objective.name for objective in found]:
+            raise ConfigError("sweep.objectives", f"{name!r} is in it twice", hint="leave one out")
+        own = name == checked.run.checkpoint.monitor  # then checkpoint.mode is of it
+        kept = checked.run.checkpoint if own else CheckpointConfig(monitor=name)
         found.append(Objective(name, mode or Checkpoints(Path(), kept).mode))  # type: ignore[arg-type]
     return tuple(found)
 
@@ -261,6 +266,12 @@ def _folder(mine: Sequence[str], choices: dict[str, Any]) -> Path:
     if typed:
         if not typed[-1].strip():
             raise ConfigError("sweep_dir", f"{typed[-1]!r} is not allowed", allowed="a folder, e.g. sweeps/first")
-        return Path(typed[-1].strip("'\"")).expanduser()
+        return _writable(Path(typed[-1].strip("'\"")).expanduser())
     name = "-".join([datetime.now().strftime("%Y%m%d-%H%M%S"), str(choices.get("model")), str(choices.get("data"))])
-    return Path("sweeps") / name.replace("/", "-")
+    return _writable(Path("sweeps") / name.replace("/", "-"))
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, whose name can be written down."""
+    check_named("sweep_dir", folder)
+    return folder

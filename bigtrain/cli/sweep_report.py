@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from bigtrain.sweep.results import Sweep
 
 TOLD_FAILURES = 3
+SURE_TO_FAIL = ("training diverged", "is not finite", "is missing")
+"""How the errors end that another try would meet again."""
+RETRY = " sweep.retry=true"
 
 
 def plan(name: str, keys: Sequence[str], trials: int, *, as_json: bool) -> None:
@@ -50,6 +53,8 @@ def result(found: Sweep, *, as_json: bool) -> None:
     lines += [("failed", f"trial {trial.number}: {trial.error}") for trial in failed[:TOLD_FAILURES]]
     if len(failed) > TOLD_FAILURES:
         lines.append(("", f"and {len(failed) - TOLD_FAILURES} more: see results.csv"))
+    if any(trial.error and not trial.error.endswith(SURE_TO_FAIL) for trial in failed):
+        lines.append(("retry", f"{found.command.removesuffix(RETRY)}{RETRY}"))
     lines.append(("files", f"{found.directory}: report.html results.csv trials/"))
     if winner is not None:
         trust = "".join(f" --trust {name}" for name in found.flags.split(" --trust ")[1:])

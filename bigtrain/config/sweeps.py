@@ -163,6 +163,11 @@ def _elements(key: str, typed: str, value: Any) -> Iterable[Any]:
     return map(float, takewhile(lambda term: term < stop if step > 0 else term > stop, terms))
 
 
+def typed_as(key: str, value: Any) -> str:
+    """`key=value` as it would be typed for a value of a YAML file; text is taken as typed already: `1e-3,1e-2`."""
+    return f"{key}={value if isinstance(value, str) else _text(key, str(value), value)}"
+
+
 def _text(key: str, typed: str, value: Any) -> str:
     """One value as it would be typed: quotes are kept, and commas in text are escaped."""
     from hydra.core.override_parser.types import Override, QuotedString, Sweep

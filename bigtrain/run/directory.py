@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.config import untrusted
-from bigtrain.config.errors import InputError, RunError, nearest
+from bigtrain.config.errors import ConfigError, InputError, RunError, nearest
 from bigtrain.parallel import distributed
 
 EXTENDABLE = (
@@ -47,6 +47,15 @@ _BEGUN = (".lock", "overrides.json", ".overrides.json.partial", ".config.yaml.pa
 
 ADOPTED = "adopted.json"
 SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
+
+
+def check_named(key: str, path: Path) -> None:
+    """Refuses a folder whose whole name is not UTF-8: it couldn't be written down, nor handed to what saves arrays."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        problem = f"{str(path.absolute())!a} is not UTF-8"
+        raise ConfigError(key, problem, hint=f"name a folder, and all above it, in UTF-8: {key}=…") from error
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class RunDirectory:
     @staticmethod
     def check_new(path: Path) -> None:
         """Refuses a path where no run directory can be made. Makes nothing, so it can be asked before compiling."""
+        check_named("run_dir", path)
         try:
             if path.is_dir() and any(entry.name not in _BEGUN for entry in path.iterdir()):
                 hint = "choose another run_dir, or empty this one"

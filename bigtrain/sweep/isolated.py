@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,6 +114,7 @@ def _outcome(item: Running) -> Outcome:
     if code == os.EX_IOERR:
         problem = f"the disk or the system failed its process; see {Path(item.log.name).name}"
         return Outcome("waiting", stop_at=stop_at, error=problem, machine=True)
-    ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    why = ", as where memory runs out" if code == -signal.SIGKILL else ""
+    ended = f"was killed by signal {-code}{why}" if code < 0 else f"ended with exit code {code}"
     log = Path(item.log.name)
     return written(Outcome("failed", stop_at=stop_at, error=f"its process {ended}; see {log.name}"), folder)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from bigtrain.config.compose import parse
 from bigtrain.config.errors import BigtrainError
 from bigtrain.config.overrides import key_of
+from bigtrain.config.secrets import hidden
 from bigtrain.run.history import read_lines
 from bigtrain.sweep.trial import Objective
 from bigtrain.train.finite import Diverged
@@ -131,7 +132,7 @@ def failure(error: Exception, stop_at: str | None) -> Outcome:
     """The outcome of a job that an error has ended."""
     if isinstance(error.__cause__, (Diverged, TooManySkips)):  # when that was noticed depends on the clock
         return Outcome("failed", stop_at=stop_at, error="training diverged")
-    text = str(error) if isinstance(error, BigtrainError) else f"{type(error).__name__}: {error}"
+    text = hidden(str(error) if isinstance(error, BigtrainError) else f"{type(error).__name__}: {error}")
     line = (text.strip().splitlines() or [type(error).__name__])[0][:500]
     return Outcome("failed", stop_at=stop_at, error=line, machine=of_the_machine(error))
 

@@ -15,6 +15,7 @@ from bigtrain.config import schema
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import Composed, compose_each, to_yaml
 from bigtrain.config.errors import BigtrainError, InputError
+from bigtrain.config.secrets import hidden
 from bigtrain.config.trust import Trust
 from bigtrain.data.load import load_data
 from bigtrain.run.clock import Clock
@@ -170,7 +171,7 @@ def failed(error: Exception, directory: Path, stop_at: str | None) -> Outcome:
     """The outcome of a member that an error has ended; of an error that is none of its own, the traceback is kept."""
     outcome = failure(error, stop_at)
     if not isinstance(error, BigtrainError) and not outcome.machine:
-        _keep("".join(traceback.format_exception(error)), directory)
+        _keep(hidden("".join(traceback.format_exception(error))), directory)
     return written(outcome, directory)
 
 

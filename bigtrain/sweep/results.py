@@ -44,9 +44,14 @@ class Sweep:
 
 
 def score(trial: Trial, at: int = 0) -> float | None:
-    """The objective number `at` where it was measured last, if it is a number that can be compared."""
+    """The objective number `at` where it was measured last, `drawable`, if it is a number that can be compared."""
     last = trial.last
-    return last[at] if last is not None and math.isfinite(last[at]) else None
+    return drawable(last[at]) if last is not None and math.isfinite(last[at]) else None
+
+
+def drawable(value: float) -> float:
+    """A number within ±1e300: of larger ones, sums and differences overflow, and a chart would have no axis."""
+    return min(max(value, -1e300), 1e300)
 
 
 def rows(sweep: Sweep) -> list[list[str]]:

@@ -52,6 +52,13 @@ def runs(trained: Path, workdir: Path) -> Path:
     return folder
 
 
+def test_a_metric_to_sort_by_is_none(runs: Path) -> None:
+    found = bigtrain("runs", str(runs), "--sort", "chang")
+    assert found.code == 2
+    assert found.err.startswith("error: --sort: no run has 'chang'\n  allowed: changed, ")
+    assert "did you mean 'changed'?" in found.err
+
+
 def _rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("  ") if cell] for line in text.splitlines()]
 
@@ -188,7 +195,7 @@ def test_compare_a_folder(runs: Path) -> None:
 
 MISTAKES = {
     "runs best sweep --metric test/los": "--metric: no run has 'test/los'",
-    "runs sweep --sort perplexity": "--metric: no run has 'perplexity'",
+    "runs sweep --sort perplexity": "--sort: no run has 'perplexity'",
     "runs best sweep --mode most": "--mode: 'most' is none\n  allowed: auto, min, max\n",
     "runs swep": "'swep': there is no such folder\n  did you mean 'sweep'?\n",
     "runs comprae sweep": "there is no command 'comprae' in bigtrain runs",

@@ -128,3 +128,77 @@ def test_the_best_of_a_population_is_not_repeated_by_its_values(tmp_path: Path) 
     told = bigtrain("runs", "best", str(trial))
     assert "repeat" not in told.out
     assert "note    overrides.json is missing or no list: what was typed is not known\n" in told.out
+
+
+def test_values_of_a_file_are_read_as_yaml_has_them(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "sweep").mkdir(parents=True)
+    text = "_target_: bigtrain.sweep.grid.Grid\nparams: {seed: '1,2', clip_norm: null, profile: false, ema: 0.5}\n"
+    (tmp_path / "mine" / "sweep" / "own.yaml").write_text(text)
+    found = bigtrain("fit", *SMALL, "sweep=own", "--config-dir", str(tmp_path / "mine"), "--cfg")
+    assert found.code == 0, found.err
+    assert {"clip_norm: null", "profile: false", "ema: 0.5"} <= set(found.out.splitlines())
+
+
+@pytest.mark.parametrize("verb", [("-m", "seed=1,2", "sweep_dir=x\udcff"), ("-m", "seed=1,2"), ("seed=1",)])
+def test_a_folder_that_is_not_utf8(verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("plain" if "udcff" in ascii(verb) else "b\udcff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    monkeypatch.chdir(folder)
+    found = bigtrain("fit", *SMALL, *verb)
+    assert found.code == 2, found.err
+    assert "\\udcff" in found.err
+    assert "is not UTF-8" in found.err
+    assert list(folder.iterdir()) == []
+
+
+def test_an_objective_is_asked_for_once(tmp_path: Path) -> None:
+    found = bigtrain(*sweep(tmp_path, "seed=1,2", "sweep.objectives=[loss,loss:max]"))
+    assert (found.code, found.err.splitlines()[0]) == (2, "error: sweep.objectives: 'loss' is in it twice")
+
+
+def test_the_direction_of_a_metric_is_what_the_runs_say() -> None:
+    import dataclasses
+
+    from bigtrain.cli.fit import understood
+    from bigtrain.cli.sweep import objectives
+
+    _, checked, _ = understood(["checkpoint.monitor=accuracy", "checkpoint.mode=min"], None, ())
+    named = [dataclasses.astuple(item) for item in objectives(checked, ["accuracy", "loss"])]
+    assert named == [("accuracy", "min"), ("loss", "min")]
+    assert objectives(checked, ["accuracy:max"])[0].mode == "max"
+
+
+def test_an_error_holds_no_value_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger, results.csv, report.html and the traceback that is kept are files."""
+    from bigtrain.config import secrets
+    from bigtrain.sweep.job import failure
+    from bigtrain.sweep.member import failed
+
+    monkeypatch.setenv("BIGTRAIN_TEST_TOKEN", "correct-horse")
+    monkeypatch.setattr(secrets, "_NAMES", {"BIGTRAIN_TEST_TOKEN"})
+    assert (
+        failure(OSError("no answer to correct-horse"), None).error
+        == "OSError: no answer to ${oc.env:BIGTRAIN_TEST_TOKEN}"
+    )
+    failed(ValueError("correct-horse"), tmp_path / "0", None)
+    for path in (tmp_path / "0").iterdir():
+        assert "correct-horse" not in path.read_text(), path
+
+
+@pytest.mark.parametrize(
+    ("error", "retried"),
+    [
+        ("its process was killed by signal 9, as where memory runs out; see 0000.log.txt", True),
+        ("training diverged", False),
+    ],
+)
+def test_what_may_go_well_is_tried_again(
+    error: str, retried: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    trial = Trial(0, {"seed": "1"}, "0", "failed", error=error)
+    sweep_report.result(Sweep(tmp_path, "bigtrain fit -m seed=1,2", (), ("seed",), (LOSS,), (trial,)), as_json=False)
+    line = "retry       bigtrain fit -m seed=1,2 sweep.retry=true\n"
+    assert (line in capsys.readouterr().out) == retried

@@ -237,6 +237,22 @@ def test_one_that_diverged_does_not_flatten_the_others(tmp_path: Path) -> None:
     assert max(heights) - min(heights) > 200  # of 410 units
 
 
+def test_numbers_near_the_end_of_a_float(tmp_path: Path) -> None:
+    """Their differences, sums and deviations overflow."""
+    ends = (1.7e308, -1.7e308, 1.7e308, -1.7e308, 1.0)
+    trials = []
+    for at, value in enumerate(ends):
+        write_metrics(tmp_path / str(at), [value, -value])
+        values = {"seed": str(at % 2), "weight_decay": repr(-value)}
+        trials.append(Trial(at, values, str(at), "done", scores={1.0: (value, -value)}))
+    goals = (LOSS, Objective("parameters", "min"))
+    for keys in (("seed", "weight_decay"), ("weight_decay",)):
+        write(Sweep(tmp_path, "", (), keys, goals, tuple(trials)))
+        text = (tmp_path / "report.html").read_text()
+        assert "nan" not in text
+        assert "inf" not in re.sub(r"<style.*?</style>|<script.*?</script>", "", text, flags=re.S)
+
+
 def test_before_anything_was_measured(tmp_path: Path) -> None:
     waiting = tuple(Trial(at, {"seed": str(at)}, str(at)) for at in range(3))
     sweep = Sweep(tmp_path, "bigtrain fit -m seed=range(3)", (), ("seed",), (LOSS,), waiting)

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bigtrain.sweep.results import drawable
 from bigtrain.sweep.trial import Objective
 
 DECADE_FROM = 30.0  # values that span more than this factor vary evenly in their logarithm
@@ -63,7 +64,7 @@ def numbers(texts: Sequence[str | None]) -> list[float | None] | None:
             return None
         if value is not None and not math.isfinite(value):
             return None
-        found.append(value)
+        found.append(None if value is None else drawable(value))
     return found
 
 

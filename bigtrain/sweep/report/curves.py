@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.run.history import read_lines
-from bigtrain.sweep.results import Sweep
+from bigtrain.sweep.results import Sweep, drawable
 
 Curve = tuple[tuple[int, float], ...]
 """Steps and values, by step."""
@@ -37,7 +37,7 @@ def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, fl
     """What is a number, by step; of a step that was logged twice, the later."""
     steps = {line["step"]: line.get(name) for line in lines if name in line}
     numbers = [(step, value) for step, value in steps.items() if isinstance(value, (int, float))]
-    return sorted((step, float(value)) for step, value in numbers if math.isfinite(value))
+    return sorted((step, drawable(float(value))) for step, value in numbers if math.isfinite(value))
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int) -> Curve:

@@ -24,14 +24,13 @@ def _chart(view: View, across: int, up: int) -> Markup:
     scored = [trial for trial in view.ordered() if None not in (score(trial, across), score(trial, up))]
     if not scored:
         return Markup()
-    spans = [
-        fenced([trial.last[at] for trial in scored if trial.last], view.sweep.objectives[at])[0] for at in (across, up)
-    ]
+    found = {at: [score(trial, at) or 0.0 for trial in scored] for at in (across, up)}  # all of them have a score
+    spans = [fenced(found[at], view.sweep.objectives[at])[0] for at in (across, up)]
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     kept = {trial.number for trial in front(view.sweep.trials, view.sweep.objectives)}
     parts = []
     for trial in sorted(scored, key=lambda trial: trial.number in kept):
-        x, y = (span.place(trial.last[at]) for span, at in zip(spans, (across, up), strict=True) if trial.last)
+        x, y = (span.place(score(trial, at) or 0.0) for span, at in zip(spans, (across, up), strict=True))
         kind = f"{view.kind(trial)}{' front' if trial.number in kept else ''}"
         place = {
             "cx": round(LEFT + width * x),
