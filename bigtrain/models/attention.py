@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from bigtrain.models.feed_forward import linear
-from bigtrain.models.linear import Linear
+from bigtrain.models.linear import together
 from bigtrain.models.positions import Rotation, rotated
 from bigtrain.parallel.naming import named, target, ways
 from bigtrain.parallel.rules import Dim
@@ -168,8 +168,11 @@ class Attention(nnx.Module):
         rotation: Rotation | None = None,
     ) -> Float[Array, "B T D"]:
         """Each token's view of the sequence itself, or of the memory whose keys and values are `known`."""
-        query = named(self._heads(self.query, values, rotation), "batch", "time", "heads", None)
-        key, value = self.keys_values(values, rotation) if known is None else known
+        if known is None:
+            query, key, value = self._projected(values, rotation)
+        else:
+            query, (key, value) = self._heads(self.query(values), rotation), known
+        query = named(query, "batch", "time", "heads", None)
         # every query needs the keys and values of all steps: where steps are split over devices, they are gathered here
         label = "heads" if key.shape[2] == query.shape[2] else "kv_heads"
         key, value = (named(part, "batch", None, label, None) for part in (key, value))
@@ -177,7 +180,8 @@ class Attention(nnx.Module):
 
     def keys_values(self, values: Float[Array, "B S D"], rotation: Rotation | None = None) -> KeysValues:
         """What others see of these tokens."""
-        return self._heads(self.key, values, rotation), self._heads(self.value, values, None)
+        key, value = together(values, [self.key, self.value])
+        return self._heads(key, rotation), self._heads(value, None)
 
     def initial(self, batch: int, length: int, dtype: jnp.dtype) -> KeysValues:
         """Room for the keys and values of `length` tokens."""
@@ -188,18 +192,23 @@ class Attention(nnx.Module):
         self, values: Float[Array, "B T D"], cache: KeysValues, position: Int[Array, ""], rotation: Rotation | None
     ) -> tuple[Float[Array, "B T D"], KeysValues]:
         """The next tokens, the first of them at `position`, after those in the cache: the same as the whole at once."""
-        new = self.keys_values(values, rotation)
+        query, *new = self._projected(values, rotation)
         key, value = (
             jax.lax.dynamic_update_slice_in_dim(old, part.astype(old.dtype), position, axis=1)
             for old, part in zip(cache, new, strict=True)
         )
         at = position + jnp.arange(values.shape[1])
         mask = jnp.arange(key.shape[1])[None, None, :] <= at[None, :, None]
-        query = self._heads(self.query, values, rotation)
         return self._joined(attend(query, key, value, mask=mask, formulation=self.formulation)), (key, value)
 
-    def _heads(self, project: Linear, values: jax.Array, rotation: Rotation | None) -> jax.Array:
-        found = project(values).reshape(*values.shape[:2], -1, self.size)
+    def _projected(self, values: jax.Array, rotation: Rotation | None) -> list[jax.Array]:
+        """Queries, keys and values of the same tokens."""
+        query, key, value = together(values, [self.query, self.key, self.value])
+        return [self._heads(query, rotation), self._heads(key, rotation), self._heads(value, None)]
+
+    def _heads(self, found: jax.Array, rotation: Rotation | None) -> jax.Array:
+        """A projection [B, T, N·H] as heads [B, T, N, H], rotated where asked."""
+        found = found.reshape(*found.shape[:2], -1, self.size)
         return found if rotation is None else rotated(found, rotation)
 
     def _joined(self, found: jax.Array) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import jax
@@ -73,3 +75,42 @@ def _turned(values: jax.Array, kernel: jax.Array, grads: jax.Array) -> tuple[jax
 
 
 product.defvjp(_forward, _backward)
+
+
+def together(values: Float[Array, "*B D"], layers: Sequence[Linear]) -> list[Float[Array, "*B H"]]:
+    """What several layers make of the same values, each as by a call; on a CPU by one product for all of them.
+
+    That takes 5% less for a step of a small Transformer. Split over devices each layer has a product of its own: a part
+    of every kernel is not a part of their row.
+    """
+    split = any(naming.ways(dim) > 1 for dim in ("heads", "kv_heads", "width", "time"))
+    if naming.target().platform != "cpu" or split:
+        return [layer(values) for layer in layers]
+    kernels, biases = [layer.kernel[...] for layer in layers], [layer.bias for layer in layers]
+    dtype = jnp.result_type(values, *kernels, *(bias[...] for bias in biases if bias is not None))
+    found = _joint(values.astype(dtype), tuple(kernel.astype(dtype) for kernel in kernels))
+    return [part if bias is None else part + bias[...].astype(dtype) for part, bias in zip(found, biases, strict=True)]
+
+
+@jax.custom_vjp
+def _joint(values: jax.Array, kernels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """The products with kernels [D, H], [D, H'], …; put side by side anew for the gradient, so that no copy is kept."""
+    return _parted(values @ jnp.concatenate(kernels, axis=1), kernels)
+
+
+def _joint_forward(values: jax.Array, kernels: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], Any]:
+    return _parted(values @ jnp.concatenate(kernels, axis=1), kernels), (values, kernels)
+
+
+def _joint_backward(kept: Any, grads: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    values, kernels = kept
+    dvalues, dkernel = _turned(values, jnp.concatenate(kernels, axis=1), jnp.concatenate(grads, axis=-1))
+    return dvalues, _parted(dkernel, kernels)
+
+
+def _parted(values: jax.Array, kernels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    ends = list(accumulate(kernel.shape[1] for kernel in kernels))
+    return tuple(jnp.split(values, ends[:-1], axis=-1))
+
+
+_joint.defvjp(_joint_forward, _joint_backward)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from bigtrain.models import linear
 from bigtrain.models.linear import Linear, product
 
 RANDOM = np.random.default_rng(0)
@@ -74,3 +75,39 @@ def test_products_can_be_kept_when_the_rest_is_computed_again():
     _, pull = jax.vjp(lambda values: layers(values, *kernels), drawn(4, 5))
     kept = {leaf.shape for leaf in jax.tree.leaves(pull)}
     assert {(4, 6), (4, 7)} <= kept
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layers_together_are_the_layers_and_so_are_their_gradients(bias, dtype):
+    layers = [Linear(6, size, use_bias=bias, rngs=nnx.Rngs(size)) for size in (4, 2, 3)]
+    graphdef, state = nnx.split(layers)
+    state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
+    values, looks = drawn(5, 2, 6, dtype=dtype), [drawn(5, 2, size) for size in (4, 2, 3)]
+
+    def loss(state, values, apply):
+        found = apply(values, nnx.merge(graphdef, state))
+        return sum(jnp.sum(jnp.sin(part) * look) for part, look in zip(found, looks, strict=True)), found
+
+    each = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
+    found = each(state, values, linear.together)
+    expected = each(state, values, lambda values, layers: [layer(values) for layer in layers])
+    tolerance = 1e-5 if dtype == "float32" else 4e-2
+    for own, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert (own.shape, own.dtype) == (other.shape, other.dtype)
+        np.testing.assert_allclose(
+            *(np.asarray(one, np.float64) for one in (own, other)), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_layers_together_are_one_product_on_the_cpu_and_keep_no_kernel_twice():
+    layers = [Linear(6, size, rngs=nnx.Rngs(size)) for size in (4, 2)]
+
+    def apply(values):
+        return linear.together(values, layers)
+
+    assert str(jax.make_jaxpr(apply)(drawn(5, 6))).count("dot_general") == 1
+    _, pull = jax.vjp(apply, drawn(5, 6))
+    kept = {leaf.shape for leaf in jax.tree.leaves(pull)}
+    assert {(6, 4), (6, 2)} <= kept
+    assert (6, 6) not in kept
