@@ -128,7 +128,7 @@ class _Wish:
         every = list(first)
         for others in unmet(self.space, [item.values for item in proposals]):
             every += asked.understood([Proposal(values) for values in others], around, len(first))
-        sweep_checks.check_simulated({member.checked.run.mesh.simulate for member in every}, launching)
+        sweep_checks.check_one_process([member.checked for member in every], launching)
         if dry_run:
             sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
             return

@@ -39,9 +39,13 @@ def check_composed(checked: Checked, choice: SweepChoice) -> None:
         raise ConfigError("sweep.score", problem, hint="logger=[jsonl]")
 
 
-def check_simulated(numbers: set[int | None], launching: Sequence[str]) -> None:
-    """Refuses several numbers of simulated devices where a process trains several runs: JAX takes one for good."""
+def check_one_process(every: Sequence[Checked], launching: Sequence[str]) -> None:
+    """Refuses what holds for a whole process, where one trains several runs."""
     launcher = [text.partition("=")[2] for text in launching if key_of(text) == "hydra/launcher"][-1]
-    if len(numbers) > 1 and launcher in ("population", "joblib"):
-        problem = "can't change from run to run in one process"
-        raise ConfigError("mesh.simulate", problem, hint="a process for each run: hydra/launcher=isolated")
+    if launcher not in ("population", "joblib"):
+        return
+    hint = "a process for each run: hydra/launcher=isolated"
+    if len({checked.run.mesh.simulate for checked in every}) > 1:
+        raise ConfigError("mesh.simulate", "can't change from run to run in one process", hint=hint)
+    if launcher == "population" and any(checked.run.profile for checked in every):
+        raise ConfigError("profile", "a trace is of a process, and this one trains several runs", hint=hint)

@@ -348,6 +348,10 @@ MISTAKES = {
     "a process of several": (["seed=1,2", "distributed.coordinator=localhost:1"], "distributed.coordinator: each run"),
     "several numbers of processes": (["distributed.num_processes=1,2"], "distributed.num_processes: each run"),
     "several numbers of devices in a process": (["mesh.simulate=8,4"], "mesh.simulate: can't change from run to run"),
+    "a trace of several runs in a process": (
+        ["seed=1,2", "profile=true"],
+        "profile: a trace is of a process, and this one",
+    ),
     "a run directory": (["seed=1,2", "run_dir=x"], "run_dir: each run of a sweep has its own"),
     "a time that is none": (["seed=1,2", "sweep.timeout=soon"], "sweep.timeout: 'soon' is not allowed"),
     "a choice that a search may come to later": (
