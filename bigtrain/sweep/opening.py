@@ -80,7 +80,7 @@ def ordered(space: Space, folder: Path) -> Space:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             (found,) = db.execute("SELECT value FROM facts WHERE name='keys'").fetchone() or ("[]",)
         keys = json.loads(found)
-    except (sqlite3.Error, ValueError, RecursionError):  # what is wrong with it is told when it is opened
+    except (sqlite3.Error, ValueError, TypeError, RecursionError):  # what is wrong with it is told when it is opened
         return space
     known = {dimension.key: dimension for dimension in space}
     same = isinstance(keys, list) and sorted(map(str, keys)) == sorted(known)

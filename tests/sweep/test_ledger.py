@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -124,6 +125,10 @@ def test_keys_keep_the_order_of_the_first_launch(ledger: Ledger, tmp_path: Path)
     opened(other, {**FACTS, "keys": ["ema", "seed"]}, retry=False).close()
     assert [dimension.key for dimension in ordered(space, other)] == ["ema", "seed"]
     assert ordered(space, ledger.folder) == ordered(space, tmp_path) == space  # of another sweep; of none
+    with sqlite3.connect(other / "ledger.sqlite") as db:  # a stranger's
+        db.execute("UPDATE facts SET value=x'00' WHERE name='keys'")
+    db.close()
+    assert ordered(space, other) == space
     (other / "ledger.sqlite").write_bytes(b"not a database")
     assert ordered(space, other) == space
 
