@@ -103,7 +103,7 @@ def _convolved(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...], p
     direct = functools.partial(_direct, strides, pads)
     # a plain product: one with a gradient of its own inside of the forward pass could not be differentiated forwards
     by_rows = functools.partial(_by_rows, strides, pads, multiply=jnp.matmul)
-    on_cpu = by_rows if _rows_pay(values, kernel, pads) else direct
+    on_cpu = by_rows if _rows_pay(values, kernel, strides, pads) else direct
     return lax.platform_dependent(values, kernel, cpu=on_cpu, default=direct)
 
 
@@ -117,8 +117,9 @@ def _by_rows(
     return convolution_rows.convolve_rows(values, kernel, strides, pads, multiply)
 
 
-def _rows_pay(values: jax.Array, kernel: jax.Array, pads: Pads) -> bool:
-    return len(pads) == 2 and convolution_rows.pays(values.shape[2] + sum(pads[1]), *kernel.shape[1:])
+def _rows_pay(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> bool:
+    width = values.shape[2] + sum(pads[1]) if len(pads) == 2 else 0
+    return len(pads) == 2 and convolution_rows.pays(width, max(strides), *kernel.shape[2:])
 
 
 def _forward(
@@ -132,7 +133,7 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     """Accelerators know JAX's own backward convolutions as such; which is used is settled when XLA's input is made."""
     direct, by_rows, written_out = (functools.partial(way, strides, pads) for way in (_direct, _by_rows, _written_out))
-    on_cpu = functools.partial(_pulled, by_rows) if _rows_pay(*kept, pads) else written_out
+    on_cpu = functools.partial(_pulled, by_rows) if _rows_pay(*kept, strides, pads) else written_out
     dvalues, dkernel = lax.platform_dependent(*kept, grads, cpu=on_cpu, default=functools.partial(_pulled, direct))
     return dvalues, dkernel
 

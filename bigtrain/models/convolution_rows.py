@@ -1,8 +1,8 @@
-"""Convolution of small images with few channels, as one matrix product for all rows of all windows.
+"""Convolution of small images with few channels, as one matrix product for all pieces of rows of all windows.
 
-With few channels, XLA's direct convolution on a CPU does 5 to 45 GFLOP/s, and a large matrix product 150. So whole
-rows of the image are multiplied by a matrix that holds the kernel at each of its places, and zeros elsewhere: a row of
-W values under a window of w is W / w times the work, and still faster where that is small (benchmarks/LOG.md).
+With few channels in, XLA's direct convolution on a CPU does 5 to 45 GFLOP/s, and a large matrix product 150. So pieces
+of the image's rows are multiplied by a matrix that holds the kernel at each of its places, and zeros elsewhere: a piece
+of W values under a window of w is W / w times the work, and still 1.4 to 5 times as fast (benchmarks/LOG.md).
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from jaxtyping import Array, Float
 
 from bigtrain.models.linear import product
 
-MOST_CHANNELS = 128  # of input and output, multiplied: beyond, the direct convolution is fast
-MOST_WORK = 7  # times that of the convolution
+MOST_FEATURES = 6  # input channels: with more, the direct convolution is as fast
+MOST_CHANNELS = 192  # of input and output, multiplied
+WIDEST = 72  # values of a row with its padding
+NARROWEST = 64  # columns of the product: narrower ones are slow
 
 
-def pays(width: int, window: int, features: int, channels: int) -> bool:
+def pays(width: int, stride: int, features: int, channels: int) -> bool:
     """Whether it is faster, for rows of `width` values with their padding."""
-    return features * channels <= MOST_CHANNELS and width <= MOST_WORK * window
+    few = features <= MOST_FEATURES and features * channels <= MOST_CHANNELS
+    return few and width <= WIDEST and stride == 1
 
 
 def convolve_rows(
@@ -33,16 +36,26 @@ def convolve_rows(
     multiply: Callable[[jax.Array, jax.Array], jax.Array] = product,
 ) -> Float[Array, "B R S D"]:
     """The same as `lax.conv_general_dilated`; `multiply` is the matrix product, and which gradient it has."""
-    high, wide, features, channels = kernel.shape
+    high, wide, _, channels = kernel.shape
     padded = jnp.pad(values, ((0, 0), *pads, (0, 0)))
     batch, height, width = padded.shape[:3]
     rows, places = (height - high) // strides[0] + 1, (width - wide) // strides[1] + 1
+    parts = pieces(places, channels)
+    places //= parts
+    width, step = (places - 1) * strides[1] + wide, places * strides[1]
+    strips = [padded[:, :, at * step : at * step + width].reshape(batch, height, 1, -1) for at in range(parts)]
+    lines = jnp.concatenate(strips, axis=2)
     matrix = jnp.einsum("wpk,hkcd->hwcpd", _places(width, places, wide, strides[1], kernel.dtype), kernel)
-    lines = padded.reshape(batch, height, width * features)
     last = strides[0] * (rows - 1) + 1
     seen = jnp.concatenate([lines[:, at : at + last : strides[0]] for at in range(high)], axis=-1)
-    found = multiply(seen.reshape(batch * rows, -1), matrix.reshape(-1, places * channels))
-    return found.reshape(batch, rows, places, channels)
+    found = multiply(seen.reshape(batch * rows * parts, -1), matrix.reshape(-1, places * channels))
+    return found.reshape(batch, rows, parts * places, channels)
+
+
+def pieces(places: int, channels: int) -> int:
+    """How many pieces a row is cut into: shorter ones mean fewer zeros in the matrix, and a narrower product."""
+    whole = (n for n in range(1, places + 1) if places % n == 0 and places // n * channels >= NARROWEST)
+    return max(whole, default=1)
 
 
 def _places(width: int, places: int, window: int, stride: int, dtype: jnp.dtype) -> Float[Array, "W P w"]:

@@ -37,12 +37,11 @@ def pads_of(sizes, window, strides, padding):
     return tuple((int(before), int(after)) for before, after in pads)
 
 
-@pytest.fixture(params=["direct", "by rows"])
+@pytest.fixture(params=["direct", "by rows", "by pieces of rows"])
 def way(request, monkeypatch):
-    """Every test that takes it runs in both of the CPU's ways to convolve."""
-    most = 0 if request.param == "direct" else 10**6
-    monkeypatch.setattr(convolution_rows, "MOST_CHANNELS", most)
-    monkeypatch.setattr(convolution_rows, "MOST_WORK", most)
+    """Every test that takes it runs in each of the CPU's ways to convolve."""
+    monkeypatch.setattr(convolution_rows, "pays", lambda *_: request.param != "direct")
+    monkeypatch.setattr(convolution_rows, "NARROWEST", 10**6 if request.param == "by rows" else 1)
     return request.param
 
 
@@ -72,13 +71,19 @@ def test_on_the_cpu_the_backward_convolutions_are_written_out():
     assert layouts == [("[b, 0, 1, f]", "[0, 1, i, o]")] * 2
 
 
+def test_rows_are_cut_into_pieces_that_are_not_too_narrow():
+    """28 places of 6 numbers, 10 of 16, 32 of 64; a row of fewer than 64 numbers stays whole."""
+    found = [convolution_rows.pieces(*given) for given in ((28, 6), (10, 16), (32, 64), (8, 4), (7, 16), (0, 6))]
+    assert found == [2, 2, 32, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("sizes", "window", "channels", "paid"),
-    [((28, 28), (5, 5), (1, 6), True), ((14, 14), (5, 5), (6, 16), True), ((32, 32), (3, 3), (3, 16), False),
-     ((8, 8), (3, 3), (12, 16), False), ((40,), (5,), (1, 6), False)],
+    [((28, 28), (5, 5), (1, 6), True), ((14, 14), (5, 5), (6, 16), True), ((32, 32), (3, 3), (3, 64), True),
+     ((8, 8), (3, 3), (12, 16), False), ((96, 96), (3, 3), (3, 16), False), ((40,), (5,), (1, 6), False)],
 )  # fmt: skip
 def test_rows_are_multiplied_where_that_was_faster(sizes, window, channels, paid):
-    """LeNet's two convolutions; not long rows, many channels, or sequences (benchmarks/LOG.md)."""
+    """LeNet's two convolutions, a VGG's first; not long rows, many channels, or sequences (benchmarks/LOG.md)."""
     values, kernel = drawn(2, *sizes, channels[0]), drawn(*window, *channels)
     pads = ((2, 2),) * len(sizes)
     text = jax.jit(lambda v, k: convolve(v, k, (1,) * len(sizes), pads)).lower(values, kernel).as_text()
