@@ -43,7 +43,7 @@ def _compile_quickly() -> Iterator[None]:
         yield
 
 
-LONG = ("seq2seq",)
+LONG = ("seq2seq", "gru_text")
 """Families that take long to compile; each part of theirs is in another one too: pytest -m long."""
 NAMES = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in FAMILIES]
 

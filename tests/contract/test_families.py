@@ -15,7 +15,7 @@ def test_mlp_on_digits_with_all_defaults(tmp_path: Path) -> None:
     assert run_fit(tmp_path / "run")["test"]["accuracy"] >= 0.965
 
 
-@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("cell", [pytest.param("simple", marks=pytest.mark.long), "gru", "lstm"])
 def test_rnn_on_the_rows_of_digits(cell: str, tmp_path: Path) -> None:
     result = run_fit(
         tmp_path / "run",

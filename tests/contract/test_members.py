@@ -28,9 +28,9 @@ def _compile_quickly() -> Iterator[None]:
 
 GROUPS = groups.groups(groups.search_dirs())
 LARGE = (
-    "cnn/resnet34", "cnn/resnet50", "cnn/vgg13", "cnn/vgg16", "cnn/vgg19", "transformer/gpt2_large",
-    "transformer/gpt2_medium", "transformer/gpt2_xl", "transformer/llama2_7b", "transformer/llama3_8b",
-    "transformer/vit_base", "transformer/vit_small",
+    "cnn/resnet34", "cnn/resnet50", "cnn/vgg11", "cnn/vgg13", "cnn/vgg16", "cnn/vgg19", "transformer/gpt2_large",
+    "transformer/gpt2_medium", "transformer/gpt2_xl", "transformer/llama2_7b", "transformer/llama3_1b",
+    "transformer/llama3_8b", "transformer/vit_base", "transformer/vit_small",
 )  # fmt: skip
 """Presets that take long to compile and differ from others in number and size of their layers alone: pytest -m long."""
 

@@ -19,7 +19,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name != "examples_per_second"} for line in found]
 
 
-@pytest.mark.parametrize("at", ["10", "50%", "33"])
+@pytest.mark.parametrize("at", [pytest.param("10", marks=pytest.mark.long), "50%", "33"])
 def test_goes_on_as_if_it_had_never_stopped(tmp_path: Path, at: str) -> None:
     whole = run_fit(tmp_path / "whole", *SMALL)
     rested = run_fit(tmp_path / "rested", *SMALL, f"stop_at={at}")
