@@ -31,6 +31,12 @@ def finished(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
 
 
+def progress(folder: Path) -> tuple[int, int]:
+    """How many trials have begun, and what they have logged in bytes."""
+    logs = [path.stat().st_size for path in folder.glob("trials/*/metrics.jsonl")]
+    return len(list(folder.glob("trials/*"))), sum(logs)
+
+
 def killed(folder: Path, kills: int, *swept: str, seed: int = 0) -> tuple[int, int]:
     """Kills a sweep again and again and lets it end; how many kills met it at work, and how many came after its start.
 
@@ -42,9 +48,9 @@ def killed(folder: Path, kills: int, *swept: str, seed: int = 0) -> tuple[int, i
         begun = time.monotonic()
         while not (folder / "trials").is_dir() and process.poll() is None:
             time.sleep(0.05)
-        before = len(list(folder.glob("trials/*")))
-        while len(list(folder.glob("trials/*"))) == before and process.poll() is None and time.monotonic() < begun + 60:
-            time.sleep(0.02)  # until one more trial has begun
+        before = progress(folder)
+        while progress(folder) == before and process.poll() is None and time.monotonic() < begun + 60:
+            time.sleep(0.02)  # until one more trial has begun, or one goes on: those of a later rung have begun before
         time.sleep(rng.uniform(0.0, 0.25))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
