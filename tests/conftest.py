@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
+from tiny import quick_compiling
 
 jax.config.update("jax_num_cpu_devices", 8)
+QUICKLY = {
+    "augment", "inference", "models", "sweep", "tasks", "train", "test_equalities", "test_members", "test_meshes",
+    "test_nonfinite", "test_surroundings",
+}  # fmt: skip
+"""Folders and modules whose programs run for a few steps: compiling them is what their tests take."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,6 +27,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BIGTRAIN_CACHE", str(shared / "cache"))
         patch.delenv("BIGTRAIN_DEBUG", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both sides of an equality are compiled alike."""
+    quick = QUICKLY & {request.path.parent.name, request.path.stem}
+    with quick_compiling() if quick else contextlib.nullcontext():
         yield
 
 

@@ -27,10 +27,12 @@ from bigtrain.run.directory import check_named
 
 if TYPE_CHECKING:
     from bigtrain.data.spec import Dataset
+    from bigtrain.sweep.around import Around
     from bigtrain.sweep.conduct import Asked, Conductor
+    from bigtrain.sweep.member import Member
     from bigtrain.sweep.results import Sweep
     from bigtrain.sweep.space import Space
-    from bigtrain.sweep.trial import Objective
+    from bigtrain.sweep.trial import Objective, Proposal
 
 LAUNCHING = ("hydra/launcher", "hydra.launcher")
 
@@ -106,8 +108,6 @@ class _Wish:
         from bigtrain.sweep.opening import opened
         from bigtrain.sweep.portion import plugins
         from bigtrain.sweep.search import ChecksRuns
-        from bigtrain.sweep.space import unmet
-        from bigtrain.sweep.trial import Proposal
         from bigtrain.tracking.console import Console
         from bigtrain.train.prepare import converter
 
@@ -123,12 +123,7 @@ class _Wish:
         settings = Settings(Judge(sought, common.score), self.config_dir and str(self.config_dir), self.trust)
         asked = self._asked(checked)
         around = Around(settings, console.say, until=asked.until, datasets={data_of(checked): dataset})
-        proposals = search.propose(())
-        first = asked.understood(proposals, around)
-        every = list(first)
-        for others in unmet(self.space, [item.values for item in proposals]):
-            every += asked.understood([Proposal(values) for values in others], around, len(first))
-        sweep_checks.check_one_process([member.checked for member in every], launching)
+        first = self._first(search.propose(()), asked, around, launching)
         if dry_run:
             sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
             return
@@ -146,13 +141,27 @@ class _Wish:
         if found.trials and all(trial.state == "failed" for trial in found.trials):
             raise SystemExit(1)
 
+    def _first(
+        self, proposals: Sequence[Proposal], asked: Asked, around: Around, launching: Sequence[str]
+    ) -> list[Member]:
+        """The first round, understood; and so is every other value of a list, before anything starts."""
+        from bigtrain.sweep.space import unmet
+        from bigtrain.sweep.trial import Proposal
+
+        first = asked.understood(proposals, around)
+        every = list(first)
+        for others in unmet(self.space, [item.values for item in proposals]):
+            every += asked.understood([Proposal(values) for values in others], around, len(first))
+        sweep_checks.check_one_process([member.checked for member in every], launching)
+        return first
+
     def _asked(self, checked: Checked) -> Asked:
         from bigtrain.sweep.conduct import Asked
 
         common, keys = self.choice.common, tuple(item.key for item in self.space)
         until = None if common.seconds is None else time.monotonic() + common.seconds
         more = flags(self.config_dir, self.trust)
-        return Asked(self.folder, self.again, self.base, keys, _sparing(checked), common.retry, until, more)
+        return Asked(self.folder, self.again, self.base, keys, _sparing(checked), until, more)
 
     def _swept(self, conductor: Conductor, launching: Sequence[str]) -> Sweep:
         """Hands the sweep to Hydra, and listens for signals meanwhile."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from bigtrain.sweep.results import Sweep
 
 TOLD_FAILURES = 3
-SURE_TO_FAIL = ("training diverged", "is not finite", "is missing")
-"""How the errors end that another try would meet again."""
 RETRY = " sweep.retry=true"
 
 
@@ -30,6 +28,7 @@ def plan(name: str, keys: Sequence[str], trials: int, *, as_json: bool) -> None:
 def result(found: Sweep, *, as_json: bool) -> None:
     """The best trial, and where everything is."""
     from bigtrain.cli.report import scores
+    from bigtrain.sweep.job import SURE_TO_FAIL
     from bigtrain.sweep.trial import best
 
     counts = Counter(trial.shown for trial in found.trials)

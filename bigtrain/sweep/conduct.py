@@ -40,7 +40,6 @@ class Asked:
         base: the overrides that all trials share.
         keys: what is swept.
         sparing: overrides that a member has by default, for being one of many.
-        retry: try again what has failed.
         until: no trial starts after this moment of the monotonic clock; None without a limit.
         flags: the options that a later command has to repeat, as the shell takes them.
     """
@@ -50,7 +49,6 @@ class Asked:
     base: tuple[str, ...]
     keys: tuple[str, ...]
     sparing: tuple[str, ...] = ()
-    retry: bool = False
     until: float | None = None
     flags: str = ""
 

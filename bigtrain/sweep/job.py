@@ -23,6 +23,10 @@ from bigtrain.train.skips import TooManySkips
 
 OUTCOME = "trial.json"
 ERROR = "error.txt"
+DIVERGED, MISSING, INFINITE = "training diverged", "is missing", "is not finite"
+SURE_TO_FAIL = (DIVERGED, MISSING, INFINITE)
+"""How the errors end that a job would meet again."""
+
 MOST_BYTES = 1 << 16  # an outcome is a few hundred bytes
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 
@@ -98,7 +102,7 @@ class Judge:
             if self.score == "best" and objective.name != "parameters":
                 value = self._best(objective, directory, value)
             if value is None or not math.isfinite(value):
-                problem = "is missing" if value is None else "is not finite"
+                problem = MISSING if value is None else INFINITE
                 return Outcome("failed", error=f"the validation {objective.name} {problem}", **took)
             scores.append(float(value))
         return Outcome("done", tuple(scores), **took)
@@ -131,7 +135,7 @@ def _value(text: str) -> str | None:
 def failure(error: Exception, stop_at: str | None) -> Outcome:
     """The outcome of a job that an error has ended."""
     if isinstance(error.__cause__, (Diverged, TooManySkips)):  # when that was noticed depends on the clock
-        return Outcome("failed", stop_at=stop_at, error="training diverged")
+        return Outcome("failed", stop_at=stop_at, error=DIVERGED)
     text = hidden(str(error) if isinstance(error, BigtrainError) else f"{type(error).__name__}: {error}")
     line = (text.strip().splitlines() or [type(error).__name__])[0][:500]
     return Outcome("failed", stop_at=stop_at, error=line, machine=of_the_machine(error))

@@ -7,13 +7,11 @@ scanned = looped, streamed = resident, resumed = uninterrupted: the whole state,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import final_state, interrupted_at, losses_of, metrics_of, prepared, run_fit, state_hash
-from tiny import quick_compiling
 
 from bigtrain.data.placement import Dispatch, Streamed
 from bigtrain.train.hooks import Interrupted
@@ -34,13 +32,6 @@ FAMILIES = {
     "cnn": ("model=cnn", "model.stages=[{channels:4,pool:2},{channels:4,block:basic}]", "model.head=[8]"),
 }  # fmt: skip
 SHORT = ("steps=20", "batch_size=16", "log_every=1", "eval_every=10", "checkpoint.every=10", "ema=0.9", "clip_norm=1.0")
-
-
-@pytest.fixture(autouse=True)
-def _compile_quickly() -> Iterator[None]:
-    """Both sides of an equality are compiled alike; these programs run for a few steps."""
-    with quick_compiling():
-        yield
 
 
 LONG = ("seq2seq", "gru_text")

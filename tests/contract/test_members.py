@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -12,19 +11,10 @@ import pytest
 import yaml
 from partners import partners
 from support import losses_of, prepared, run_fit, state_hash
-from tiny import quick_compiling
 
 from bigtrain.config import groups
 from bigtrain.inference.load import load
 from bigtrain.models.split import split
-
-
-@pytest.fixture(autouse=True)
-def _compile_quickly() -> Iterator[None]:
-    """These programs run for three steps: what they compute is tried, not how fast."""
-    with quick_compiling():
-        yield
-
 
 GROUPS = groups.groups(groups.search_dirs())
 LARGE = (

@@ -7,7 +7,6 @@ for; `scripts/check_meshes.py` also trains every family on every mesh.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -33,12 +32,6 @@ RECURRENT = {
 """The other recurrences, and ways to attend: their gates are what is cut out of arrays that a mesh would split."""
 
 SOME = {("lstm", "fsdp_tensor"), ("seq2seq", "fsdp_tensor")}  # the others take minutes
-
-
-@pytest.fixture(autouse=True)
-def _compile_quickly() -> Iterator[None]:
-    with quick_compiling():
-        yield
 
 
 @pytest.fixture(scope="module")

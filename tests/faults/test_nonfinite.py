@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sources import BAD, broken, example, fitted, saved, states_at, steps_with, trained
 from support import interrupted_at, losses_of, metrics_of, state_hash
-from tiny import quick_compiling
 
 from bigtrain.checkpoint import Checkpoints, leaves, manifest
 from bigtrain.config.errors import InputError, RunError
@@ -20,12 +18,6 @@ from bigtrain.train.replay import Segment, replay
 
 INDEX = example()
 HUGE = 1e25  # its square is not a number in f32, and it divided by its own deviation is 0: the variance alone breaks
-
-
-@pytest.fixture(autouse=True)
-def _compile_quickly() -> Iterator[None]:
-    with quick_compiling():
-        yield
 
 
 def test_the_fault_is_where_these_tests_take_it_to_be() -> None:

@@ -33,12 +33,6 @@ from bigtrain.tracking.logger import Tolerant
 from bigtrain.tracking.tensorboard import TensorBoard
 
 
-@pytest.fixture(autouse=True)
-def _compile_quickly() -> Iterator[None]:
-    with quick_compiling():
-        yield
-
-
 class Unreachable:
     """A logger whose server doesn't answer its first so many lines, and perhaps not even at the end."""
 

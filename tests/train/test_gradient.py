@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from tiny import NUMBERS, apart, quick_compiling
+from tiny import NUMBERS, apart
 
 from bigtrain.data.spec import Field, Spec, Vocabulary
 from bigtrain.models.mlp import MLP
@@ -29,12 +29,6 @@ LENGTH = Field((), "int32", "length")
 VALUES = RANDOM.uniform(size=(B, T, D)).astype(np.float32)
 LETTERS = RANDOM.integers(0, 4, (B, T))
 UNEVEN = {"lengths": RANDOM.integers(1, T + 1, B), "weights": RANDOM.uniform(0.0, 2.0, B).astype(np.float32)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compiling():
-    with quick_compiling():
-        yield
 
 
 def spec(inputs, targets=None, **extra):
