@@ -118,8 +118,9 @@ def _by_rows(
 
 
 def _rows_pay(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> bool:
-    width = values.shape[2] + sum(pads[1]) if len(pads) == 2 else 0
-    return len(pads) == 2 and convolution_rows.pays(width, max(strides), *kernel.shape[2:])
+    if len(pads) != 2:
+        return False
+    return convolution_rows.pays(values.shape[2] + sum(pads[1]), kernel.shape[1], max(strides), *kernel.shape[2:])
 
 
 def _forward(

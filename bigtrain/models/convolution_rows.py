@@ -2,7 +2,7 @@
 
 With few channels in, XLA's direct convolution on a CPU does 5 to 45 GFLOP/s, and a large matrix product 150. So pieces
 of the image's rows are multiplied by a matrix that holds the kernel at each of its places, and zeros elsewhere: a piece
-of W values under a window of w is W / w times the work, and still 1.4 to 5 times as fast (benchmarks/LOG.md).
+of W values under a window of w is W / w times the work, and still 1.2 to 4.5 times as fast (benchmarks/LOG.md).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ WIDEST = 72  # values of a row with its padding
 NARROWEST = 64  # columns of the product: narrower ones are slow
 
 
-def pays(width: int, stride: int, features: int, channels: int) -> bool:
+def pays(width: int, window: int, stride: int, features: int, channels: int) -> bool:
     """Whether it is faster, for rows of `width` values with their padding."""
     few = features <= MOST_FEATURES and features * channels <= MOST_CHANNELS
-    return few and width <= WIDEST and stride == 1
+    return few and window <= width <= WIDEST and stride == 1
 
 
 def convolve_rows(
@@ -40,22 +40,25 @@ def convolve_rows(
     padded = jnp.pad(values, ((0, 0), *pads, (0, 0)))
     batch, height, width = padded.shape[:3]
     rows, places = (height - high) // strides[0] + 1, (width - wide) // strides[1] + 1
-    parts = pieces(places, channels)
-    places //= parts
-    width, step = (places - 1) * strides[1] + wide, places * strides[1]
-    strips = [padded[:, :, at * step : at * step + width].reshape(batch, height, 1, -1) for at in range(parts)]
+    parts, length = pieces(places, channels)
+    span, step = (length - 1) * strides[1] + wide, length * strides[1]
+    padded = jnp.pad(padded, ((0, 0), (0, 0), (0, max(0, (parts - 1) * step + span - width)), (0, 0)))  # the last piece
+    strips = [padded[:, :, at * step : at * step + span].reshape(batch, height, 1, -1) for at in range(parts)]
     lines = jnp.concatenate(strips, axis=2)
-    matrix = jnp.einsum("wpk,hkcd->hwcpd", _places(width, places, wide, strides[1], kernel.dtype), kernel)
+    matrix = jnp.einsum("wpk,hkcd->hwcpd", _places(span, length, wide, strides[1], kernel.dtype), kernel)
     last = strides[0] * (rows - 1) + 1
     seen = jnp.concatenate([lines[:, at : at + last : strides[0]] for at in range(high)], axis=-1)
-    found = multiply(seen.reshape(batch * rows * parts, -1), matrix.reshape(-1, places * channels))
-    return found.reshape(batch, rows, parts * places, channels)
+    found = multiply(seen.reshape(batch * rows * parts, -1), matrix.reshape(-1, length * channels))
+    return found.reshape(batch, rows, parts * length, channels)[:, :, :places]
 
 
-def pieces(places: int, channels: int) -> int:
-    """How many pieces a row is cut into: shorter ones mean fewer zeros in the matrix, and a narrower product."""
-    whole = (n for n in range(1, places + 1) if places % n == 0 and places // n * channels >= NARROWEST)
-    return max(whole, default=1)
+def pieces(places: int, channels: int) -> tuple[int, int]:
+    """Into how many pieces a row is cut, and the places of each; the last one may have some that are beyond the row.
+
+    Shorter ones mean fewer zeros in the matrix, and a narrower product.
+    """
+    length = -(-places // max(1, places * channels // NARROWEST))
+    return -(-places // length), length
 
 
 def _places(width: int, places: int, window: int, stride: int, dtype: jnp.dtype) -> Float[Array, "W P w"]:

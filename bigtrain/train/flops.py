@@ -97,8 +97,7 @@ def _equation(equation: Any, cost: Cost, used: Sequence[bool]) -> float:
     if name == "cond":
         return _branches(params, cost, used)
     if name == "shard_map":
-        axes = params.get("newly_manual_axes", params.get("manual_axes"))  # the name in jax 0.10, and before
-        ways = math.prod(params["mesh"].shape[axis] for axis in axes)
+        ways = math.prod(params["mesh"].shape[axis] for axis in params["newly_manual_axes"])
         return float(ways) * sum(_of(inner, cost) for inner in jaxprs_in(params))
     nested = list(jaxprs_in(params))
     if nested and not _combines(name):  # jit, remat, custom gradients

@@ -37,11 +37,12 @@ def pads_of(sizes, window, strides, padding):
     return tuple((int(before), int(after)) for before, after in pads)
 
 
-@pytest.fixture(params=["direct", "by rows", "by pieces of rows"])
+@pytest.fixture(params=["direct", "by rows", "by pieces of rows", "by uneven pieces"])
 def way(request, monkeypatch):
     """Every test that takes it runs in each of the CPU's ways to convolve."""
     monkeypatch.setattr(convolution_rows, "pays", lambda *_: request.param != "direct")
-    monkeypatch.setattr(convolution_rows, "NARROWEST", 10**6 if request.param == "by rows" else 1)
+    narrowest = {"by pieces of rows": 1, "by uneven pieces": 12}.get(request.param, 10**6)
+    monkeypatch.setattr(convolution_rows, "NARROWEST", narrowest)
     return request.param
 
 
@@ -72,9 +73,9 @@ def test_on_the_cpu_the_backward_convolutions_are_written_out():
 
 
 def test_rows_are_cut_into_pieces_that_are_not_too_narrow():
-    """28 places of 6 numbers, 10 of 16, 32 of 64; a row of fewer than 64 numbers stays whole."""
-    found = [convolution_rows.pieces(*given) for given in ((28, 6), (10, 16), (32, 64), (8, 4), (7, 16), (0, 6))]
-    assert found == [2, 2, 32, 1, 1, 1]
+    """28 places of 6 numbers, 10 of 16, 32 of 64, 29 of 6; a row of fewer than 128 numbers stays whole."""
+    found = [convolution_rows.pieces(*given) for given in ((28, 6), (10, 16), (32, 64), (29, 6), (8, 4), (7, 16))]
+    assert found == [(2, 14), (2, 5), (32, 1), (2, 15), (1, 8), (1, 7)]
 
 
 @pytest.mark.parametrize(
