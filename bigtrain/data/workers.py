@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +27,7 @@ from bigtrain.data.spec import Source
 AHEAD = 2  # batches that a worker prepares before they are asked for
 STEPS = 1 << 40  # a data set needs a length, and the order of the examples has none
 WATCH_SECONDS = 2.0  # how soon a worker notices that its run is gone
+END_SECONDS = 10.0  # how long workers may take to end by themselves
 
 Batch = dict[str, np.ndarray]
 
@@ -48,16 +52,20 @@ class Batches:
         source: the examples.
         order: which of them each step reads.
         rows: the places in each batch that are read, where other processes of the run read the others.
+        stop: a file that is there once nobody wants batches any more.
     """
 
     source: Source
     order: Order
     rows: np.ndarray | None = None
+    stop: Path | None = None
 
     def __len__(self) -> int:
         return STEPS
 
     def __getitem__(self, step: int) -> Packed:
+        if self.stop is not None and self.stop.exists():
+            return Packed({})
         try:
             indices = self.order.batches(int(step), 1)[0]
             return Packed(self.source[indices if self.rows is None else indices[self.rows]])
@@ -81,7 +89,8 @@ def batches(
 
     if not flags.FLAGS.is_parsed():  # Grain reads its flags in the workers, and outside of absl nobody parses them
         flags.FLAGS.mark_as_parsed()
-    steps = grain.MapDataset.source(Batches(source, order, rows)).slice(slice(start, None))
+    stop = Path(tempfile.gettempdir(), f"bigtrain-{uuid.uuid4().hex}.stop")
+    steps = grain.MapDataset.source(Batches(source, order, rows, stop)).slice(slice(start, None))
     reading = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
     iterator = iter(reading.mp_prefetch(options, worker_init_fn=_begin))
@@ -92,7 +101,31 @@ def batches(
         while True:
             yield _next(iterator)
     finally:
+        with suppress(OSError):  # without the file, ending takes longer
+            stop.touch(mode=0o600)
+            emptying = threading.Thread(target=_empty, args=(iterator, workers), daemon=True)
+            emptying.start()
+            emptying.join(END_SECONDS)  # a worker may hang in its source
         iterator.close()
+        with suppress(OSError):
+            stop.unlink()
+
+
+def _empty(iterator: Iterator[Packed], workers: int) -> None:
+    """Takes what the workers have made already, up to where they have seen that nothing more is wanted.
+
+    A worker doesn't end before all of it is in the pipe, which holds less than a batch, and Grain waits 25 seconds for
+    that before it kills the worker.
+    """
+    empty = 0
+    for _ in range(workers * (AHEAD + 8)):
+        try:
+            found = next(iterator)
+        except Exception:  # a worker that has failed writes nothing more
+            return
+        empty = 0 if found.arrays or found.problem else empty + 1
+        if empty > workers * AHEAD:
+            return
 
 
 def _next(iterator: Iterator[Packed]) -> Batch:

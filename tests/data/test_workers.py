@@ -130,6 +130,31 @@ def test_two_real_workers() -> None:
     assert gone()
 
 
+@dataclass(frozen=True)
+class Large:
+    """Examples of which a batch is more than a pipe holds."""
+
+    def __len__(self) -> int:
+        return 50
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return {"inputs": np.zeros((len(indices), 100_000), np.uint8)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("read", [1, 5])
+def test_workers_end_by_themselves(read: int) -> None:
+    """They were killed after 25 seconds, in which the end of a run waited for them."""
+    reading = batches(Large(), ORDER, start=0, workers=2)
+    assert all(batch["inputs"].shape == (8, 100_000) for batch in itertools.islice(reading, read))
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    reading.close()
+    for worker in workers:
+        worker.join(10)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "kind", "answer"),
