@@ -1,4 +1,4 @@
-"""A linear layer whose gradient is fast on the CPU."""
+"""A linear layer whose gradient is fast on the CPU, and several of the same values as one."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ product.defvjp(_forward, _backward)
 
 
 def together(values: Float[Array, "*B D"], layers: Sequence[Linear]) -> list[Float[Array, "*B H"]]:
-    """What several layers make of the same values, each as by a call; on a CPU by one product for all of them.
+    """What several layers make of the same values, each as by a call; on a CPU or GPU by one product for all of them.
 
     That takes 5% less for a step of a small Transformer. Split over devices each layer has a product of its own: a part
     of every kernel is not a part of their row.
     """
-    split = any(naming.ways(dim) > 1 for dim in ("heads", "kv_heads", "width", "time"))
-    if naming.target().platform != "cpu" or split:
+    split = any(naming.ways(dim) > 1 for dim in ("heads", "kv_heads", "hidden", "width", "time"))
+    if naming.target().platform not in ("cpu", "gpu") or split:
         return [layer(values) for layer in layers]
     kernels, biases = [layer.kernel[...] for layer in layers], [layer.bias for layer in layers]
     dtype = jnp.result_type(values, *kernels, *(bias[...] for bias in biases if bias is not None))

@@ -29,6 +29,16 @@ from bigtrain.train.state import TrainState
 from bigtrain.train.step import Metrics
 
 
+def faster(platform: str) -> dict[str, bool]:
+    """What XLA can do for a platform and doesn't by default.
+
+    What stacked layers keep for the backward pass is not filled with zeros before all of it is written anyway: 6% of a
+    step of a language model of 125 million parameters on an H100, with the same bits (openxla/xla#42808).
+    """
+    known = platform == "gpu" and jax.__version_info__ >= (0, 10, 2)
+    return {"xla_gpu_enable_dus_accumulator_zero_init_elimination": True} if known else {}
+
+
 @dataclass(frozen=True)
 class Lowered:
     """A program before XLA sees it. `parts` are its lowered functions: advance, init, evaluate."""
@@ -46,7 +56,7 @@ class Lowered:
     def options(self) -> dict[str, bool]:
         """What XLA is told when it compiles the parts."""
         platform = self.rules.mesh.devices.flat[0].platform
-        return compiler_options(platform, self.definition.deterministic, self.traced)
+        return {**faster(platform), **compiler_options(platform, self.definition.deterministic, self.traced)}
 
     def compiled(self) -> Program:
         """The program for the devices of its mesh."""

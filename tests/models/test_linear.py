@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,13 +102,20 @@ def test_layers_together_are_the_layers_and_so_are_their_gradients(bias, dtype):
         )
 
 
-def test_layers_together_are_one_product_on_the_cpu_and_keep_no_kernel_twice():
+@pytest.mark.parametrize(("platform", "products"), [("cpu", 1), ("gpu", 1), ("tpu", 2)])
+def test_layers_together_are_one_product_where_that_is_faster(monkeypatch, platform, products):
+    monkeypatch.setattr(linear.naming, "target", lambda: SimpleNamespace(platform=platform))
+    layers = [Linear(6, size, rngs=nnx.Rngs(size)) for size in (4, 2)]
+    traced = jax.make_jaxpr(lambda values: linear.together(values, layers))(drawn(5, 6))
+    assert str(traced).count("dot_general") == products
+
+
+def test_layers_together_keep_no_kernel_twice():
     layers = [Linear(6, size, rngs=nnx.Rngs(size)) for size in (4, 2)]
 
     def apply(values):
         return linear.together(values, layers)
 
-    assert str(jax.make_jaxpr(apply)(drawn(5, 6))).count("dot_general") == 1
     _, pull = jax.vjp(apply, drawn(5, 6))
     kept = {leaf.shape for leaf in jax.tree.leaves(pull)}
     assert {(6, 4), (6, 2)} <= kept
