@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from bigtrain.models import layers
-from bigtrain.models.linear import Linear, together
+from bigtrain.models.linear import Linear
 from bigtrain.parallel.rules import Dim
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "swiglu", "geglu"]
@@ -37,11 +37,8 @@ class FeedForward(nnx.Module):
     def __call__(self, values: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Each token by itself."""
         apply = layers.activation(GATED.get(self.activation, self.activation))
-        if self.gate is None:
-            hidden = apply(self.up(values))
-        else:
-            gate, up = together(values, [self.gate, self.up])
-            hidden = apply(gate) * up
+        up = self.up(values)
+        hidden = apply(up) if self.gate is None else apply(self.gate(values)) * up
         result: jax.Array = self.down(hidden)
         return result
 

@@ -80,10 +80,11 @@ product.defvjp(_forward, _backward)
 def together(values: Float[Array, "*B D"], layers: Sequence[Linear]) -> list[Float[Array, "*B H"]]:
     """What several layers make of the same values, each as by a call; on a CPU or GPU by one product for all of them.
 
-    That takes 5% less for a step of a small Transformer. Split over devices each layer has a product of its own: a part
-    of every kernel is not a part of their row.
+    For queries, keys and values that takes 5% less of a step of a small Transformer on a CPU, 3% on an H100; for gate
+    and up, whose gradients would be copied to lie side by side, it doesn't pay. Split over devices each layer has a
+    product of its own: a part of every kernel is not a part of their row.
     """
-    split = any(naming.ways(dim) > 1 for dim in ("heads", "kv_heads", "hidden", "width", "time"))
+    split = any(naming.ways(dim) > 1 for dim in ("heads", "kv_heads", "width", "time"))
     if naming.target().platform not in ("cpu", "gpu") or split:
         return [layer(values) for layer in layers]
     kernels, biases = [layer.kernel[...] for layer in layers], [layer.bias for layer in layers]

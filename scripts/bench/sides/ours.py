@@ -83,8 +83,9 @@ class Trainer:
         return self._fit(steps, tail)[1]
 
     def warm(self) -> float:
-        """A run long enough for dispatches to reach their length."""
+        """A run long enough for dispatches to reach their length, after one that loads the program."""
         steps = 4
+        self.run(steps)
         while True:
             seconds, _ = self.run(steps)
             if seconds > 0.5 or steps > 4 * self.workload.run_steps:
