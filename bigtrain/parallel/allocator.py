@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from typing import Any
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 NEVER = -1
@@ -24,15 +25,32 @@ def settle() -> bool:
     The arenas of threads hold up to 64 MB; what is larger still comes from the system (`Pace` spreads its cost over
     several steps). One arena for all threads would hold it, but then they wait for each other.
     """
+    library = _glibc()
+    if library is None:
+        return False
+    library.malloc_trim(0)  # some 50 ms
+    wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
+    return min(library.mallopt(name, value) for name, value in wanted) == 1
+
+
+def give_back() -> None:
+    """Gives back what has been freed so far: after what is large and rare, of which nothing would use the pieces.
+
+    Nothing where `settle` does nothing. A few ms, and what the program then needs is taken anew.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """The C library; None where it isn't glibc, or the user has tuned its allocator."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
-        return False
+        return None
     try:
         library = ctypes.CDLL(None)
-        trim, mallopt = library.malloc_trim, library.mallopt
-    except (OSError, AttributeError):  # another C library
-        return False
-    trim(0)  # some 50 ms
-    wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
-    return min(mallopt(name, value) for name, value in wanted) == 1
+        return library if library.malloc_trim and library.mallopt else None
+    except (OSError, AttributeError):
+        return None

@@ -43,6 +43,30 @@ def test_memory_that_is_used_again_is_not_touched_anew() -> None:
     assert kept < given_back / 10
 
 
+PIECES = """
+from pathlib import Path
+from bigtrain.parallel.allocator import give_back, settle
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+print(settle())
+pieces = [bytearray(1 << 20) for _ in range(64)]
+last = bytearray(100_000)  # above them, so that they are not at the end of the heap
+pieces.clear()
+freed = held()
+give_back()
+print(freed - held())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is about glibc")
+def test_what_is_freed_is_given_back_when_asked() -> None:
+    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True, check=True)
+    settled, less = done.stdout.split()
+    if settled == "False":
+        pytest.skip("another C library")
+    assert int(less) > 48 << 20
+
+
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
 def test_a_user_who_has_tuned_it_keeps_that(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "2")
