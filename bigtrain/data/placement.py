@@ -155,8 +155,10 @@ class Streamed:
             reading: Generator[dict[str, np.ndarray]] | None = None
             for dispatch in dispatches:
                 if reading is None:
-                    part = {} if self.share.rows is None else {"rows": self.share.rows}
-                    reading = batches(self.source, self.order, start=dispatch.step, workers=self.workers, **part)
+                    reading = batches(
+                        self.source, self.order, start=dispatch.step, workers=self.workers,
+                        batch_bytes=len(self.share) * self.spec.example_bytes, rows=self.share.rows,
+                    )  # fmt: skip
                     closing.callback(reading.close)
                 found = [next(reading) for _ in range(dispatch.number)]
                 rows = {name: np.concatenate([batch[name] for batch in found]) for name in self.spec.fields}

@@ -105,7 +105,8 @@ def _joint_forward(values: jax.Array, kernels: tuple[jax.Array, ...]) -> tuple[t
 
 def _joint_backward(kept: Any, grads: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     values, kernels = kept
-    dvalues, dkernel = _turned(values, jnp.concatenate(kernels, axis=1), jnp.concatenate(grads, axis=-1))
+    joint = values, jnp.concatenate(kernels, axis=1), jnp.concatenate(grads, axis=-1)
+    dvalues, dkernel = lax.platform_dependent(*joint, cpu=_turned, default=_pulled)
     return dvalues, _parted(dkernel, kernels)
 
 

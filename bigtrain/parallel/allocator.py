@@ -11,10 +11,12 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from typing import Any
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 NEVER = -1
+_SETTLED = threading.Event()  # freed memory is kept
 
 
 def settle() -> bool:
@@ -30,16 +32,19 @@ def settle() -> bool:
         return False
     library.malloc_trim(0)  # some 50 ms
     wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
-    return min(library.mallopt(name, value) for name, value in wanted) == 1
+    if min(library.mallopt(name, value) for name, value in wanted) == 1:
+        _SETTLED.set()
+    return _SETTLED.is_set()
 
 
 def give_back() -> None:
     """Gives back what has been freed so far: after what is large and rare, of which nothing would use the pieces.
 
-    Nothing where `settle` does nothing. A few ms, and what the program then needs is taken anew.
+    Nothing where `settle` wasn't called or did nothing. 6 to 17 ms of a process of 1 GB, and what the program needs
+    next is taken anew.
     """
     library = _glibc()
-    if library is not None:
+    if _SETTLED.is_set() and library is not None:
         library.malloc_trim(0)
 
 

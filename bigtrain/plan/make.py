@@ -142,9 +142,7 @@ def with_process(found: Memory, devices: int, held: int = 0) -> Memory:
 def compiled(lowered: Lowered, platform: str) -> tuple[dict[str, Use], str | None]:
     """What each executable needs, and the text of the training step; None where it can't be compiled for its size."""
     with ThreadPoolExecutor(cores()) as pool:
-        made = dict(
-            zip(lowered.parts, pool.map(partial(_attempt, lowered.options), lowered.parts.values()), strict=True)
-        )
+        made = dict(zip(lowered.parts, pool.map(partial(_attempt, lowered), lowered.parts), strict=True))
     uses: dict[str, Use] = {}
     for name, (executable, needed) in made.items():
         if executable is not None:
@@ -156,10 +154,10 @@ def compiled(lowered: Lowered, platform: str) -> tuple[dict[str, Use], str | Non
     return uses, None if executable is None else executable.as_text()
 
 
-def _attempt(options: dict[str, bool], part: Any) -> tuple[Any, int | None]:
-    """The executable, or the bytes that it would need."""
+def _attempt(lowered: Lowered, part: str) -> tuple[Any, int | None]:
+    """The executable of a part, or the bytes that it would need."""
     try:
-        return part.compile(options), None
+        return lowered.parts[part].compile(lowered.options[part]), None
     except jax.errors.JaxRuntimeError as error:
         needed = exhausted(error)
         if needed is None:

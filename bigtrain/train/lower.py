@@ -9,11 +9,12 @@ import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr
 
 from bigtrain.data.placement import Feed
 from bigtrain.models.split import Recipe
@@ -23,20 +24,35 @@ from bigtrain.parallel.rules import Rules
 from bigtrain.train import steps
 from bigtrain.train.determinism import asking_cudnn, compiler_options
 from bigtrain.train.flops import count, flops_of, products_of
+from bigtrain.train.loops import reads_what_it_writes
 from bigtrain.train.program import Definition, Numbers, Program, abstract_numbers, lower_evaluation
 from bigtrain.train.sharding import check_used, sharded
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Metrics
 
+UNFILLED = "xla_gpu_enable_dus_accumulator_zero_init_elimination"
 
-def faster(platform: str) -> dict[str, bool]:
-    """What XLA can do for a platform and doesn't by default.
+
+def faster(platform: str, traced: ClosedJaxpr) -> dict[str, bool]:
+    """What XLA can do for a program and doesn't by default.
 
     What stacked layers keep for the backward pass is not filled with zeros before all of it is written anyway: 6% of a
-    step of a language model of 125 million parameters on an H100, with the same bits (openxla/xla#42808).
+    step of a language model of 125 million parameters on an H100, with the same bits (openxla/xla#42808). XLA would
+    also leave out the zeros of an array that a loop writes to and reads in the same round, where they count.
     """
-    known = platform == "gpu" and jax.__version_info__ >= (0, 10, 2)
-    return {"xla_gpu_enable_dus_accumulator_zero_init_elimination": True} if known else {}
+    if platform != "gpu" or not _known(UNFILLED) or reads_what_it_writes(traced.jaxpr):
+        return {}
+    return {UNFILLED: True}
+
+
+@cache
+def _known(option: str) -> bool:
+    """Whether this version of XLA has an option."""
+    try:
+        jax.jit(lambda: 0).lower().compile({option: True})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -53,20 +69,23 @@ class Lowered:
     shapes: tuple[Any, ...]  # what advance takes
 
     @cached_property
-    def options(self) -> dict[str, bool]:
-        """What XLA is told when it compiles the parts."""
+    def options(self) -> Mapping[str, dict[str, bool]]:
+        """What XLA is told when it compiles each part."""
         platform = self.rules.mesh.devices.flat[0].platform
-        return {**faster(platform), **compiler_options(platform, self.definition.deterministic, self.traced)}
+        asked = compiler_options(platform, self.definition.deterministic, self.traced)
+        more = {"advance": faster(platform, self.traced)}
+        return {name: {**asked, **more.get(name, {})} for name in self.parts}
 
     def compiled(self) -> Program:
         """The program for the devices of its mesh."""
         # XLA compiles without holding the interpreter; more at once would take as long, and 50 to 100 MB each
+        options = self.options
         with ThreadPoolExecutor(cores()) as pool:
-            found = pool.map(lambda item: item.compile(self.options), self.parts.values())
+            found = pool.map(lambda name: self.parts[name].compile(options[name]), self.parts)
             executables = dict(zip(self.parts, found, strict=True))
         flops = self.flops()
         made = (self.definition, self.recipe, self.rules, self.state, self.capacity)
-        return Program(*made, executables, flops, self.options)
+        return Program(*made, executables, flops, options["advance"])
 
     def flops(self, *, products: bool = False) -> float:
         """Operations of a step; without those that `remat` and `task.chunk` repeat, as MFU is defined.

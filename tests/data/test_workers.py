@@ -7,13 +7,16 @@ import itertools
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from files import arrays_of
+from grain._src.python.dataset.transformations import process_prefetch
 
 from bigtrain.config.errors import DataError, InputError, RunError
 from bigtrain.config.schema import MeshConfig
@@ -21,7 +24,7 @@ from bigtrain.data import placement
 from bigtrain.data.placement import Dispatch, Streamed, choose
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Spec
-from bigtrain.data.workers import Batches, batches
+from bigtrain.data.workers import Batches, batches, steps_of
 from bigtrain.parallel.mesh import make
 from bigtrain.parallel.rules import Rules
 
@@ -57,7 +60,9 @@ def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_the_parts_of_all_processes_are_the_batch(processes: int) -> None:
     size = ORDER.batch_size // processes
-    parts = [Batches(SOURCE, ORDER, np.arange(process * size, (process + 1) * size)) for process in range(processes)]
+    parts = [
+        Batches(SOURCE, ORDER, rows=np.arange(process * size, (process + 1) * size)) for process in range(processes)
+    ]
     for step in (0, 5, 6, 1000):  # an epoch ends within step 6
         whole = SOURCE[ORDER.batches(step, 1)[0]]
         found = [part[step].arrays for part in parts]
@@ -71,7 +76,8 @@ def rules() -> Rules:
 def test_a_streamed_set_takes_its_batches_from_workers_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
 
-    def here(source: object, order: Order, *, start: int, workers: int) -> object:
+    def here(source: object, order: Order, *, start: int, workers: int, batch_bytes: int, rows: object) -> object:
+        assert (batch_bytes, rows) == (8 * (12 + 4), None)
         asked.append((start, workers))
         try:
             for step in range(start, start + 10**6):
@@ -109,20 +115,61 @@ def gone(seconds: float = 10.0) -> bool:
     return not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize(
+    ("batch_bytes", "seconds", "steps"),
+    [(1, 0, 32), (401_408, 1e-4, 5), (1 << 20, 0, 2), (1 << 30, 0, 1), (1, 0.01, 5), (1, 0.02, 2), (1, 3.0, 1)],
+)
+def test_batches_that_are_small_and_quickly_read_travel_together(batch_bytes: int, seconds: float, steps: int) -> None:
+    assert steps_of(batch_bytes, seconds) == steps
+
+
+BAD = next(step for step in range(100) if 13 in ORDER.batches(step, 1)[0])
+"""The first step that reads example 13."""
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "answer"),
+    [
+        ("is no picture", InputError, "x.png: is no picture\n  remove it"),
+        ("", RunError, "data_workers: a worker failed: KeyError: 'a bug'"),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_what_cannot_be_read_keeps_no_step_before_it_back(
+    before: int, problem: str, kind: type[Exception], answer: str
+) -> None:
+    packed = Batches(Failing(problem), ORDER, start=BAD - before, steps=4)[0].batches()
+    for step in range(BAD - before, BAD):
+        assert equal(next(packed), SOURCE[ORDER.batches(step, 1)[0]])
+    with pytest.raises(kind) as raised:
+        next(packed)
+    assert str(raised.value) == answer
+
+
+def test_steps_together_are_the_steps() -> None:
+    """Also the share of one process of several, and from any step on."""
+    for rows in (None, np.array([1, 5])):
+        packed = Batches(SOURCE, ORDER, start=3, steps=5, rows=rows)[2].batches()
+        for step in range(13, 18):
+            chosen = ORDER.batches(step, 1)[0]
+            assert equal(next(packed), SOURCE[chosen if rows is None else chosen[rows]])
+
+
 @pytest.mark.slow
 def test_two_real_workers() -> None:
     """Each batch is the one of its step; a killed worker and an example that can't be read are told in one line."""
-    reading = batches(SOURCE, ORDER, start=995, workers=2)
+    reading = batches(SOURCE, ORDER, start=995, workers=2, batch_bytes=1)
     for step in range(995, 1005):
         assert equal(next(reading), SOURCE[ORDER.batches(step, 1)[0]])
+    assert next(reading) is not None  # the first one was read before there were any
     victims = multiprocessing.active_children()
     assert len(victims) == 2
     os.kill(victims[0].pid, signal.SIGINT)  # as Ctrl-C does to all processes of a terminal: it is not theirs to answer
-    for step in range(1005, 1025):
+    for step in range(1006, 1080):
         assert equal(next(reading), SOURCE[ORDER.batches(step, 1)[0]])
     os.kill(victims[0].pid, signal.SIGKILL)
     with pytest.raises(RunError) as raised:
-        collections.deque(itertools.islice(reading, 20), 0)
+        collections.deque(itertools.islice(reading, 500), 0)
     assert str(raised.value) == (
         "data_workers: a worker process ended (killed, perhaps for memory)\n"
         "  continue the run with data_workers=0, or with more memory"
@@ -142,17 +189,56 @@ class Large:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("read", [1, 5])
-def test_workers_end_by_themselves(read: int) -> None:
+def test_workers_end_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They were killed after 25 seconds, in which the end of a run waited for them."""
-    reading = batches(Large(), ORDER, start=0, workers=2)
-    assert all(batch["inputs"].shape == (8, 100_000) for batch in itertools.islice(reading, read))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    reading = batches(Large(), ORDER, start=0, workers=2, batch_bytes=1 << 20)
+    assert all(batch["inputs"].shape == (8, 100_000) for batch in itertools.islice(reading, 5))
     workers = multiprocessing.active_children()
     assert len(workers) == 2
     reading.close()
     for worker in workers:
         worker.join(10)
     assert [worker.exitcode for worker in workers] == [0, 0]
+    assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Hanging:
+    """A source whose storage doesn't answer for one example."""
+
+    def __len__(self) -> int:
+        return 50
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        if 13 in indices:
+            time.sleep(60)
+        return SOURCE[indices]
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_ends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before `ahead` loses patience, and before Grain kills it (-9)."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    reading = batches(Hanging(), ORDER, start=BAD - 2, workers=1, batch_bytes=1 << 30)
+    assert len(list(itertools.islice(reading, 2))) == 2
+    [worker] = multiprocessing.active_children()
+    reading.close()
+    assert worker.exitcode == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_without_a_place_for_a_signal_workers_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(process_prefetch, "_PROCESS_KILL_TIMEOUT_S", 0.1)
+    reading = batches(SOURCE, ORDER, start=0, workers=1, batch_bytes=1)
+    assert len(list(itertools.islice(reading, 2))) == 2
+    reading.close()
+    assert gone()
 
 
 @pytest.mark.slow
@@ -165,6 +251,6 @@ def test_workers_end_by_themselves(read: int) -> None:
 )
 def test_an_error_in_a_worker(problem: str, kind: type[Exception], answer: str) -> None:
     with pytest.raises(kind) as raised:
-        collections.deque(batches(Failing(problem), ORDER, start=0, workers=1), 0)
+        collections.deque(batches(Failing(problem), ORDER, start=BAD - 2, workers=1, batch_bytes=1), 0)
     assert str(raised.value) == answer
     assert gone()

@@ -226,7 +226,7 @@ def test_a_lost_data_worker_ends_the_run_with_what_it_has_saved(
     """The worker's part is played by the same batches, until it is killed; then the run goes on from there."""
     lost = "data_workers: a worker process ended (killed, perhaps for memory)"
 
-    def until_killed(source: Any, order: Any, *, start: int, workers: int) -> Iterator[dict[str, np.ndarray]]:
+    def until_killed(source: Any, order: Any, *, start: int, **how: Any) -> Iterator[dict[str, np.ndarray]]:
         for step in range(start, 13):
             yield Batches(source, order)[step].arrays
         raise RunError(lost)
