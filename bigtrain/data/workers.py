@@ -25,6 +25,7 @@ import numpy as np
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Source
+from bigtrain.parallel import allocator
 
 AHEAD = 2  # elements that a worker prepares before they are asked for
 ELEMENT_BYTES, ELEMENT_SECONDS, MOST_STEPS = 2 << 20, 0.05, 32  # of an element, at most, where it is several steps
@@ -257,6 +258,7 @@ def _deaf_children() -> Iterator[None]:
 def _begin(stop: Path | None, worker: int, workers: int) -> None:
     """What a worker does first: Ctrl-C is the run's own affair, and a worker whose run is gone or waits for it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    allocator.settle()  # an element is new memory each time: its pages took longer than what is written to them
     parent = os.getppid()
 
     def watch() -> None:
