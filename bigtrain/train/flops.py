@@ -87,7 +87,7 @@ def _equation(equation: Any, cost: Cost, used: Sequence[bool]) -> float:
     name, params = equation.primitive.name, equation.params
     if name == "scan":
         body = params["jaxpr"].jaxpr
-        return float(params["length"]) * _of(body, cost, _through(body, used, *_scanned(params)))
+        return float(params["length"]) * _of(body, cost, _through(body, used, *scanned(params)))
     if name == "while":  # of unknown length: one pass
         body, test = params["body_jaxpr"].jaxpr, params["cond_jaxpr"].jaxpr
         asked = _live(test, [True])[1]
@@ -117,7 +117,7 @@ def _through(body: Jaxpr, used: Sequence[bool], constants: int, carried: int) ->
             return marks
 
 
-def _scanned(params: dict[str, Any]) -> tuple[int, int]:
+def scanned(params: dict[str, Any]) -> tuple[int, int]:
     """How many of the inputs of a scan are constants, and how many are carried."""
     if "ft_in" in params:  # from jax 0.12 on
         constants, carried, _ = (len(list(part)) for part in params["ft_in"].unpack())

@@ -7,7 +7,7 @@ from typing import Any
 
 from jax.extend.core import Jaxpr, Literal
 
-from bigtrain.train.flops import jaxprs_in
+from bigtrain.train.flops import jaxprs_in, scanned
 
 _SAME = {
     "reshape", "squeeze", "expand_dims", "transpose", "convert_element_type", "copy", "copy_p", "broadcast_in_dim",
@@ -40,8 +40,8 @@ def _loops(equation: Any) -> Iterator[tuple[Jaxpr, dict[Any, Any]]]:
     """
     name, params = equation.primitive.name, equation.params
     if name == "scan":
-        body, first = params["jaxpr"].jaxpr, params["num_consts"]
-        yield body, dict(zip(body.invars[first : first + params["num_carry"]], body.outvars, strict=False))
+        body, (first, number) = params["jaxpr"].jaxpr, scanned(params)
+        yield body, dict(zip(body.invars[first : first + number], body.outvars, strict=False))
     elif name == "while":
         body, condition = params["body_jaxpr"].jaxpr, params["cond_jaxpr"].jaxpr
         looked_at = {given for entry in condition.eqns for given in entry.invars if not isinstance(given, Literal)}
