@@ -33,7 +33,7 @@ from bigtrain.train.step import Metrics
 UNFILLED = "xla_gpu_enable_dus_accumulator_zero_init_elimination"
 
 
-def faster(platform: str, traced: ClosedJaxpr) -> dict[str, bool]:
+def loop_options(platform: str, traced: ClosedJaxpr) -> dict[str, bool]:
     """What XLA can do for a program and doesn't by default.
 
     What stacked layers keep for the backward pass is not filled with zeros before all of it is written anyway: 6% of a
@@ -73,7 +73,7 @@ class Lowered:
         """What XLA is told when it compiles each part."""
         platform = self.rules.mesh.devices.flat[0].platform
         asked = compiler_options(platform, self.definition.deterministic, self.traced)
-        more = {"advance": faster(platform, self.traced)}
+        more = {"advance": loop_options(platform, self.traced)}
         return {name: {**asked, **more.get(name, {})} for name in self.parts}
 
     def compiled(self) -> Program:

@@ -10,7 +10,7 @@ from support import prepared
 
 from bigtrain.train import lower
 from bigtrain.train.loops import reads_what_it_writes
-from bigtrain.train.lower import UNFILLED, faster
+from bigtrain.train.lower import UNFILLED, loop_options
 
 X = jnp.ones((6, 4))
 
@@ -73,6 +73,36 @@ def inside(x):
     return lax.scan(body, jnp.zeros((6, 4)), jnp.arange(6))
 
 
+def elsewhere(x):
+    """What is written is the same array, seen by a function of its own."""
+
+    def body(rows, at):
+        turned = jax.jit(lambda rows: jnp.transpose(rows))(rows)
+        turned = turned.at[:, at].set(x[at])
+        return jnp.transpose(turned), turned.sum()
+
+    return lax.scan(body, jnp.zeros((6, 4)), jnp.arange(6))
+
+
+def one_round(x):
+    """An inner loop writes, the outer one looks."""
+
+    def body(rows, at):
+        rows = lax.fori_loop(at, at + 1, lambda one, rows: rows.at[one].set(x[one]), rows)
+        return rows, rows.sum()
+
+    return lax.scan(body, jnp.zeros((6, 4)), jnp.arange(6))
+
+
+def in_blocks(x):
+    """As the log of a run where its steps are in blocks: an inner loop writes, and nobody looks."""
+
+    def block(at, log):
+        return lax.fori_loop(0, 2, lambda one, log: log.at[at * 2 + one].set(x[at * 2 + one]), log)
+
+    return lax.fori_loop(0, 3, block, jnp.zeros((6, 4)))
+
+
 def until(x):
     """The condition looks at it."""
     _, rows = lax.while_loop(
@@ -82,13 +112,13 @@ def until(x):
     return rows
 
 
-@pytest.mark.parametrize("function", [stacks, logs, lookups])
+@pytest.mark.parametrize("function", [stacks, logs, lookups, in_blocks])
 def test_loops_that_look_at_no_more_than_they_have_written(function):
     assert not reads_what_it_writes(jax.make_jaxpr(function)(X).jaxpr)
     assert not reads_what_it_writes(jax.make_jaxpr(jax.jit(function))(X).jaxpr)
 
 
-@pytest.mark.parametrize("function", [sums, remembers, gives_away, inside, until])
+@pytest.mark.parametrize("function", [sums, remembers, gives_away, inside, elsewhere, one_round, until])
 def test_loops_that_may_look_at_what_was_there_before(function):
     assert reads_what_it_writes(jax.make_jaxpr(function)(X).jaxpr)
     assert reads_what_it_writes(jax.make_jaxpr(jax.vmap(jax.jit(function)))(X[None]).jaxpr)
@@ -97,16 +127,16 @@ def test_loops_that_may_look_at_what_was_there_before(function):
 
 def test_arrays_are_not_filled_first_where_that_is_safe_and_xla_knows_how(monkeypatch):
     safe, unsafe = (jax.make_jaxpr(function)(X) for function in (stacks, remembers))
-    assert faster("gpu", safe) == {UNFILLED: True}, "jax 0.10.2 and later know it"
-    assert faster("gpu", unsafe) == faster("cpu", safe) == faster("tpu", safe) == {}
+    assert loop_options("gpu", safe) == {UNFILLED: True}, "jax 0.10.2 and later know it"
+    assert loop_options("gpu", unsafe) == loop_options("cpu", safe) == loop_options("tpu", safe) == {}
     monkeypatch.setattr(lower, "UNFILLED", "xla_gpu_made_up")
-    assert faster("gpu", safe) == {}
+    assert loop_options("gpu", safe) == {}
 
 
 def test_stacked_layers_are_safe(monkeypatch):
     """Their program keeps its own log of a dispatch, and has the gradient of a lookup."""
     found = []
-    monkeypatch.setattr(lower, "faster", lambda platform, traced: found.append(traced.jaxpr) or {})
+    monkeypatch.setattr(lower, "loop_options", lambda platform, traced: found.append(traced.jaxpr) or {})
     words = "model=transformer/nano model.scan_layers=true model.remat=dots model.layers=2 data=text batch_size=4"
     prepared(*words.split())
     [jaxpr] = found
