@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bigtrain.config.check import Checked
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.overrides import key_of
+from bigtrain.config.schema import DistributedConfig
 from bigtrain.config.sweep_schema import SweepChoice
 
 if TYPE_CHECKING:
     from bigtrain.sweep.space import Space
+
+_ONE = {"num_processes": 1}  # says what is so
 
 
 def check_own(space: Space, base: Sequence[str]) -> None:
@@ -27,11 +31,10 @@ def check_composed(checked: Checked, choice: SweepChoice) -> None:
     """Refuses what a recipe may bring along and a sweep can't have."""
     if checked.run.stop_at is not None:
         raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
-    joined = checked.run.distributed
-    if (joined.num_processes or 1) > 1 or joined.coordinator is not None or joined.process_id is not None:
-        name = next(
-            name for name in ("num_processes", "coordinator", "process_id") if getattr(joined, name) is not None
-        )
+    joined, alone = asdict(checked.run.distributed), asdict(DistributedConfig())
+    first = ("num_processes", *alone)  # the one that says it best
+    name = next((name for name in first if joined[name] not in (alone[name], _ONE.get(name))), None)
+    if name is not None:
         hint = "where they run is up to the launcher: hydra/launcher=isolated, submitit_slurm, …"
         raise ConfigError(f"distributed.{name}", "each run of a sweep is one process", hint=hint)
     if choice.common.score == "best" and "jsonl" not in checked.loggers:

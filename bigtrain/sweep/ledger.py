@@ -20,6 +20,7 @@ from typing import Any, get_args
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.untrusted import parsed_json
 from bigtrain.sweep.job import forget
+from bigtrain.sweep.space import identity
 from bigtrain.sweep.trial import Proposal, State, Trial
 
 VERSION = 1
@@ -102,7 +103,7 @@ class Ledger:
             raise InputError(f"{self.path}: is no ledger, or damaged: {str(error)[:100]}") from error
 
     def propose(self, proposals: Sequence[Proposal]) -> None:
-        """Takes up a round of a search; what is there already stays as it is."""
+        """Takes up a round of a search; what is there already, however its values are written, stays as it is."""
         with self._writing() as db:
             seen: dict[str, int] = {}
             for item in proposals:
@@ -112,7 +113,7 @@ class Ledger:
                     continue
                 swept = json.dumps(dict(item.values))
                 origin = [] if item.parent is None else [item.parent, item.until]
-                alike = json.dumps([sorted(item.values.items()), *origin])
+                alike = json.dumps([identity(item.values), *origin])
                 seen[alike] = seen.get(alike, -1) + 1
                 key = f"{alike} {seen[alike]}" if seen[alike] else alike
                 new = "INSERT OR IGNORE INTO trials (key, swept, state, until, parent, scores, steps, seconds, number)"

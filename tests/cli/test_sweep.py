@@ -346,6 +346,7 @@ MISTAKES = {
         "distributed.num_processes: each run of a sweep is one process",
     ),
     "a process of several": (["seed=1,2", "distributed.coordinator=localhost:1"], "distributed.coordinator: each run"),
+    "how processes wait for each other": (["seed=1,2", "distributed.lost_after=5"], "distributed.lost_after: each run"),
     "several numbers of processes": (["distributed.num_processes=1,2"], "distributed.num_processes: each run"),
     "several numbers of devices in a process": (["mesh.simulate=8,4"], "mesh.simulate: can't change from run to run"),
     "a trace of several runs in a process": (

@@ -54,6 +54,13 @@ def test_a_proposal_is_taken_up_once(ledger: Ledger) -> None:
     ]  # fmt: skip
 
 
+def test_a_value_that_another_launch_writes_differently_is_the_same_trial(ledger: Ledger, again: Open) -> None:
+    other = again(ledger.folder)
+    ledger.propose([Proposal({"rate": "0.001", "seed": "1"}), Proposal({"rate": "0.01", "seed": "1"})])
+    other.propose([Proposal({"seed": "1.0", "rate": "1e-3"}), Proposal({"seed": "1", "rate": "1.0e-2"})])
+    assert [trial.values["rate"] for trial in other.trials()] == ["0.001", "0.01"]
+
+
 def test_the_same_twice_in_a_round_is_two_trials(ledger: Ledger) -> None:
     ledger.propose(seeds(3, 3))
     ledger.propose(seeds(3, 3))
