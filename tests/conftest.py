@@ -17,6 +17,8 @@ QUICKLY = {
     "test_nonfinite", "test_surroundings",
 }  # fmt: skip
 """Folders and modules whose programs run for a few steps: compiling them is what their tests take."""
+UNDRAWN = {"test_equalities", "test_members", "test_meshes"}
+"""Modules of many runs, of which nobody looks at the curves."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +37,14 @@ def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     """Both sides of an equality are compiled alike."""
     quick = QUICKLY & {request.path.parent.name, request.path.stem}
     with quick_compiling() if quick else contextlib.nullcontext():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _draw_no_curves(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem in UNDRAWN:
+            patch.setattr("bigtrain.run.pictures.curves", lambda path, lines: False)
         yield
 
 

@@ -26,6 +26,9 @@ from bigtrain.train.fit import begin, fit
 from bigtrain.train.prepare import Prepared, prepare
 from bigtrain.train.state import TrainState
 
+_LAST: dict[tuple[str, ...], Prepared] = {}
+"""What was trained last, by its overrides: its program need not be made again to read what it saved."""
+
 
 def prepared(*overrides: str) -> tuple[Prepared, Checked, Trust]:
     """A compiled run."""
@@ -43,6 +46,8 @@ def fitted(run_dir: Path, *overrides: str) -> tuple[Prepared, dict[str, Any]]:
     given = [*overrides, f"run_dir={run_dir}"]
     composed, checked, trusted = understood(given, None, [])
     ready = prepare(checked, trusted, load_data(checked, trusted))
+    _LAST.clear()
+    _LAST[overrides] = ready
     if RunDirectory.exists(run_dir):
         directory = RunDirectory(run_dir)
         directory.check_same(composed.written)
@@ -67,7 +72,7 @@ def interrupted_at(monkeypatch: Any, step: int) -> Iterator[None]:
 
 def final_state(run_dir: Path, *overrides: str) -> TrainState:
     """The newest checkpoint of a run, restored into the shapes of its own program."""
-    ready, _, _ = prepared(*overrides)
+    ready = _LAST.get(overrides) or prepared(*overrides)[0]
     checkpoints = Checkpoints(run_dir / "checkpoints", ready.run.checkpoint)
     start = begin(ready, checkpoints, ready.program.numbers(ready.values))
     checkpoints.close()

@@ -141,7 +141,8 @@ def lower_program(
     replicated = rules.sharding()
     numbers = abstract_numbers(values, rules)
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
-    state = sharded(jax.eval_shape(definition.init, numbers), recipe, rules)
+    init = jax.jit(definition.init, inline=True)  # traced once, for its shapes and for its program
+    state = sharded(jax.eval_shape(init, numbers), recipe, rules)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     feed, capacity = train
 
@@ -154,7 +155,7 @@ def lower_program(
         check_used(rules, recipe, state, named)
         parts = {
             "advance": traced.lower(),
-            "init": jax.jit(definition.init, out_shardings=shardings).lower(numbers),
+            "init": jax.jit(init, out_shardings=shardings).lower(numbers),
             "evaluate": lower_evaluation(definition, recipe, rules, state, values, evaluation),
         }
     return Lowered(definition, recipe, rules, state, capacity, parts, traced.jaxpr, (state, feed, number, numbers))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -63,6 +64,10 @@ class Definition:
 
     def recipe(self) -> tuple[Recipe, Parts]:
         """The static side of the model, and its arrays as shapes."""
+        return self._taken_apart
+
+    @cached_property
+    def _taken_apart(self) -> tuple[Recipe, Parts]:
         return split(nnx.eval_shape(lambda: self.make_model(jax.random.key(0))))
 
     def make_task(self, numbers: Numbers) -> Task:
@@ -102,6 +107,7 @@ class Definition:
         gradient = step.mean_gradient(recipe, task, fields_of(recipe, numbers), dtype=dtype, accumulate=self.accumulate)
         key, ema = _keys(numbers)[1], numbers["ema"] if self.ema else None
 
+        @partial(jax.jit, inline=True)  # traced once, for its shapes and for the loop
         def one(state: TrainState, at: jax.Array) -> tuple[TrainState, Metrics]:
             step_key = jax.random.fold_in(key, state.step)
             batch = self.batch(feed, at, step_key, numbers)
@@ -114,7 +120,7 @@ class Definition:
 
         def body(at: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, log = carry
-            state, metrics = one(state, at)
+            state, metrics = one(state, jnp.int32(at))
             return staying(state, recipe), jax.tree.map(lambda entries, value: entries.at[at].set(value), log, metrics)
 
         shapes = jax.eval_shape(one, state, jnp.int32(0))[1]
@@ -142,6 +148,7 @@ class Definition:
         parts = Parts(step.cast(parts.params, dtype), parts.rest)
         key = _keys(numbers)[2]
 
+        @partial(jax.jit, inline=True)  # traced once, as above
         def one(at: jax.Array) -> Metrics:
             batch = {**prepare(self.spec, take(feed, at)), "weights": weights[at]}
             # the key depends on the batch alone, so two checkpoints are judged with the same noise
@@ -151,7 +158,7 @@ class Definition:
             return {"loss": loss, **metrics}
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, jnp.int32(0)))
-        return jax.lax.fori_loop(0, number, lambda at, sums: jax.tree.map(jnp.add, sums, one(at)), zeros)
+        return jax.lax.fori_loop(0, number, lambda at, sums: jax.tree.map(jnp.add, sums, one(jnp.int32(at))), zeros)
 
 
 def _keys(numbers: Numbers) -> tuple[jax.Array, jax.Array, jax.Array]:

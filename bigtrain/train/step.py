@@ -105,6 +105,7 @@ def _accumulated(microbatch: Gradient, number: int, recipe: Recipe) -> Gradient:
     would move every example to another device. Statistics of the batch start from the same values in each microbatch
     and are put together at the end; whatever else is in `rest` goes from one microbatch to the next.
     """
+    microbatch = jax.jit(microbatch, inline=True)  # traced once, for its shapes and for the loop
 
     def gradient(params: Arrays, rest: Arrays, batch: Batch, key: jax.Array) -> tuple[Arrays, Arrays, Metrics]:
         pieces = jax.tree.map(lambda x: x.reshape(x.shape[0] // number, number, *x.shape[1:]).swapaxes(0, 1), batch)
