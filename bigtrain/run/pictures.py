@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +53,27 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def load_meanwhile() -> None:
+    """Imports what `curves` draws with, a third of a second, in a thread of its own: a step needs no interpreter."""
+
+    def load() -> None:
+        with contextlib.suppress(Exception):  # `curves` will meet it again, and says so
+            import matplotlib.backends.backend_agg
+            import matplotlib.figure  # noqa: F401
+
+    threading.Thread(target=load, name="bigtrain-pictures", daemon=True).start()
+
+
 def curves(path: Path, lines: list[dict[str, Any]]) -> bool:
     """Draws each metric over the steps, training and validation together; False when there is nothing to draw."""
     names = sorted({name.split("/", 1)[1] for line in lines for name in line if "/" in name})
     names = [name for name in names if name != "learning_rate"]
     if not names:
         return False
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.4), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         for split in ("train", "validation"):
             points = [(line["step"], line[f"{split}/{name}"]) for line in lines if f"{split}/{name}" in line]
@@ -73,5 +84,4 @@ def curves(path: Path, lines: list[dict[str, Any]]) -> bool:
         axis.grid(alpha=0.3)
         axis.legend()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return True

@@ -71,12 +71,13 @@ class ELBO:
 
 
 @jax.custom_jvp
-def bernoulli(logits: Float[Array, "*shape"], values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """−log p(value) of each value in [0, 1], in nats, from one exponential and one logarithm of each.
+def bernoulli(logits: Float[Array, "*B N"], values: Float[Array, "*B N"]) -> Float[Array, "*B"]:
+    """−log p of N independent values in [0, 1], in nats, from one exponential of each and a sixteenth of a logarithm.
 
     Its gradient by the logits, σ(logit) − value, is made of the same exponential.
     """
-    return jnp.maximum(logits, 0.0) - logits * values + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    without = jnp.maximum(logits, 0.0) - logits * values
+    return jnp.sum(without, axis=-1) + _log1p_summed(jnp.exp(-jnp.abs(logits)))
 
 
 @bernoulli.defjvp
@@ -86,7 +87,20 @@ def _bernoulli_jvp(
     (logits, values), (by_logits, by_values) = primals, tangents
     small = jnp.exp(-jnp.abs(logits))
     sigmoid = jnp.where(logits >= 0, 1.0, small) / (1.0 + small)
-    return bernoulli(logits, values), (sigmoid - values) * by_logits - logits * by_values
+    return bernoulli(logits, values), jnp.sum((sigmoid - values) * by_logits - logits * by_values, axis=-1)
+
+
+def _log1p_summed(small: Float[Array, "*B N"]) -> Float[Array, "*B"]:
+    """Σ log(1 + s) of numbers s in [0, 1], from the logarithms of products of sixteen (at most 2¹⁶).
+
+    A product goes without its 1, (1 + a)(1 + b) − 1 = a + b + ab, or small numbers would be lost in it.
+    """
+    doublings = 4
+    small = jnp.pad(small, [(0, 0)] * (small.ndim - 1) + [(0, -small.shape[-1] % 2**doublings)])
+    for _ in range(doublings):
+        one, other = jnp.split(small, 2, axis=-1)
+        small = one + other + one * other
+    return jnp.sum(jnp.log1p(small), axis=-1)
 
 
 def _importance_weighted(
@@ -112,10 +126,10 @@ def _importance_weighted(
 
 def _negative_log_likelihood(result: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     """−log p(x|z) of each example [B], in nats."""
+    number = inputs.shape[0]
     if "output_log_variance" not in result:
-        per_value = bernoulli(result["outputs"], inputs)
-    else:
-        log_variance = result["output_log_variance"]
-        squared = jnp.square(result["outputs"] - inputs) * jnp.exp(-log_variance)
-        per_value = 0.5 * (math.log(2 * math.pi) + log_variance + squared)
-    return jnp.sum(per_value.reshape(inputs.shape[0], -1), axis=-1)
+        return bernoulli(result["outputs"].reshape(number, -1), inputs.reshape(number, -1))
+    log_variance = result["output_log_variance"]
+    squared = jnp.square(result["outputs"] - inputs) * jnp.exp(-log_variance)
+    per_value = 0.5 * (math.log(2 * math.pi) + log_variance + squared)
+    return jnp.sum(per_value.reshape(number, -1), axis=-1)

@@ -174,12 +174,14 @@ def attempt(
         ended = decided and (directory.result() or {}).get("steps") != start.step
         rested = start.step >= lengths.stop  # and is told to rest where it does already
         position = {"start": start.step, "steps": start.step if ended or rested else lengths.steps}
+        if draws := beside.alone and distributed.current().leader:
+            pictures.load_meanwhile()
         with clock.part("step"), rescue.on_failure():
             feeds = beside.requested.gated(moved_on(ready.placement, start.rollbacks))
             state = train(ready.program, feeds, parts, start.state, numbers, pace=pace, clock=clock, **position)
         with clock.part("logging"):
             closing.close()
-            if distributed.current().leader and beside.alone:
+            if draws:
                 with not_fatal("curves.png", console.say):
                     pictures.curves(directory.path / "curves.png", history.lines)
     return state

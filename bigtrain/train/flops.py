@@ -65,6 +65,16 @@ def bytes_of(traced: ClosedJaxpr) -> float:
     return _of(traced.jaxpr, _moved)
 
 
+def total(traced: ClosedJaxpr, cost: Cost) -> float:
+    """What its equations cost together, each as often as it is computed and if a result depends on it."""
+    return _of(traced.jaxpr, cost)
+
+
+def dot_operations(equation: Any) -> float:
+    """Operations of one matrix product or convolution."""
+    return _FORMULAS[equation.primitive.name](equation)
+
+
 def _of(jaxpr: Jaxpr, cost: Cost, used: Sequence[bool] | None = None) -> float:
     """The cost of the equations that the results depend on; of the results marked in `used`, where it is given."""
     marks = [True] * len(jaxpr.outvars) if used is None else used

@@ -25,31 +25,36 @@ from bigtrain.train import steps
 from bigtrain.train.determinism import asking_cudnn, compiler_options
 from bigtrain.train.flops import count, flops_of, products_of
 from bigtrain.train.loops import reads_what_it_writes
+from bigtrain.train.narrow import mostly_narrow
 from bigtrain.train.program import Definition, Numbers, Program, abstract_numbers, lower_evaluation
 from bigtrain.train.sharding import check_used, sharded
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Metrics
 
 UNFILLED = "xla_gpu_enable_dus_accumulator_zero_init_elimination"
+YNNPACK, SUMS_ALONE = "xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_REDUCE"
 
 
-def loop_options(platform: str, traced: ClosedJaxpr) -> dict[str, bool]:
+def loop_options(platform: str, traced: ClosedJaxpr) -> dict[str, bool | str]:
     """What XLA can do for a program and doesn't by default.
 
-    What stacked layers keep for the backward pass is not filled with zeros before all of it is written anyway: 6% of a
-    step of a language model of 125 million parameters on an H100, with the same bits (openxla/xla#42808). XLA would
-    also leave out the zeros of an array that a loop writes to and reads in the same round, where they count.
+    On a GPU, what stacked layers keep for the backward pass is not filled with zeros before all of it is written
+    anyway: 6% of a step of a language model of 125 million parameters on an H100, with the same bits
+    (openxla/xla#42808). XLA would also leave out the zeros of an array that a loop writes to and reads in the same
+    round, where they count. On a CPU, see `narrow`.
     """
-    if platform != "gpu" or not _known(UNFILLED) or reads_what_it_writes(traced.jaxpr):
-        return {}
-    return {UNFILLED: True}
+    if platform == "gpu" and _known(UNFILLED, True) and not reads_what_it_writes(traced.jaxpr):
+        return {UNFILLED: True}
+    if platform == "cpu" and mostly_narrow(traced) and _known(YNNPACK, SUMS_ALONE):
+        return {YNNPACK: SUMS_ALONE}
+    return {}
 
 
 @cache
-def _known(option: str) -> bool:
-    """Whether this version of XLA has an option."""
+def _known(option: str, value: bool | str) -> bool:
+    """Whether this version of XLA has an option, and the value."""
     try:
-        jax.jit(lambda: 0).lower().compile({option: True})
+        jax.jit(lambda: 0).lower().compile({option: value})
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -69,7 +74,7 @@ class Lowered:
     shapes: tuple[Any, ...]  # what advance takes
 
     @cached_property
-    def options(self) -> Mapping[str, dict[str, bool]]:
+    def options(self) -> Mapping[str, dict[str, bool | str]]:
         """What XLA is told when it compiles each part."""
         platform = self.rules.mesh.devices.flat[0].platform
         asked = compiler_options(platform, self.definition.deterministic, self.traced)

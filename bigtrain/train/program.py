@@ -188,7 +188,7 @@ class Program:
     capacity: int
     executables: Mapping[str, Any]
     flops: float = 0.0  # of one optimizer step, on all devices together, without what is computed twice (remat)
-    options: Mapping[str, bool] = field(default_factory=dict)  # what XLA was told when it compiled
+    options: Mapping[str, bool | str] = field(default_factory=dict)  # what XLA was told when it compiled
 
     def init(self, numbers: Numbers) -> TrainState:
         """A fresh state, created already sharded."""

@@ -46,13 +46,33 @@ def test_bernoulli_far_from_zero_and_at_it():
     logits = jnp.array([-200.0, -30.0, -1.0, 0.0, 1e-3, 2.0, 30.0, 200.0])
     values = jnp.array([0.0, 0.25, 1.0, 0.5, 0.0, 0.75, 1.0, 0.0])
 
+    logits, values = logits[:, None], values[:, None]  # each by itself
+
     def reference(logits, values):
-        return optax.sigmoid_binary_cross_entropy(logits, values)
+        return optax.sigmoid_binary_cross_entropy(logits, values).sum(-1)
 
     np.testing.assert_allclose(bernoulli(logits, values), reference(logits, values), rtol=1e-6, atol=1e-7)
     for by in (0, 1):
         grads = [jax.grad(lambda *of, f=f: f(*of).sum(), by)(logits, values) for f in (bernoulli, reference)]
         np.testing.assert_allclose(*grads, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("number", [2, 16, 17, 784])
+@pytest.mark.parametrize("scale", [0.01, 3.0, 20.0])
+def test_bernoulli_of_many_is_the_sum_of_each(number, scale):
+    random = np.random.default_rng(0)
+    logits, values = scale * random.normal(size=(5, number)), random.uniform(size=(5, number))
+    expected = (np.logaddexp(0, logits) - logits * values).sum(-1)
+    given = jnp.asarray(logits, jnp.float32), jnp.asarray(values, jnp.float32)
+    np.testing.assert_allclose(bernoulli(*given), expected, rtol=1e-6)
+    found = jax.grad(lambda logits: bernoulli(logits, given[1]).sum())(given[0])
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)) - values, rtol=1e-5, atol=1e-6)
+
+
+def test_bernoulli_of_many_loses_nothing_small():
+    """Each term is below what a 1 can hold in float32."""
+    logits = jnp.full((1, 784), -20.0)
+    np.testing.assert_allclose(bernoulli(logits, jnp.zeros_like(logits)), [784 * np.log1p(np.exp(-20.0))], rtol=1e-6)
 
 
 STEPS = 10

@@ -1,0 +1,48 @@
+"""Products with a narrow result, such as a first layer of 64 units makes of a picture, on a CPU.
+
+XLA gives products to YNNPACK if their left factor is contracted over its last dimension. YNNPACK spreads wide results
+over the cores and leaves one of a tile's width to one of them; Eigen, which takes what YNNPACK doesn't, splits those as
+well. A step of an MLP 784-64-64-10 with 32 examples takes 0.79 of its time that way, one of a VAE with such layers
+0.88; wider ones take up to 1.3 times theirs (benchmarks/LOG.md).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr
+
+from bigtrain.train.flops import dot_operations, total
+
+WIDEST = 128  # columns of a result that YNNPACK leaves to one core, as far as was seen
+DEEP = 4  # times as many numbers are summed for each of the result as it has columns
+ROWS = 32
+WORTH = 3e6  # operations from which on Eigen splits a product over two cores
+
+
+def mostly_narrow(traced: ClosedJaxpr) -> bool:
+    """Whether more than half of the operations of the products that YNNPACK would take are in narrow ones."""
+    everything = total(traced, lambda equation: dot_operations(equation) if _taken(equation) else 0.0)
+    return 2 * total(traced, lambda equation: dot_operations(equation) if _narrow(equation) else 0.0) > everything
+
+
+def _taken(equation: Any) -> bool:
+    if equation.primitive.name == "conv_general_dilated":
+        return True
+    if equation.primitive.name != "dot_general":
+        return False
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    rank = len(equation.invars[0].aval.shape)
+    return sorted(contracted) == list(range(rank - len(contracted), rank))
+
+
+def _narrow(equation: Any) -> bool:
+    if equation.primitive.name != "dot_general" or not _taken(equation):
+        return False
+    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
+    left, right = (variable.aval for variable in equation.invars)
+    depth = math.prod(left.shape[dim] for dim in contracted)
+    rows, columns = left.size // depth, right.size // depth
+    whole = not batch and rows >= ROWS and columns <= WIDEST and depth >= DEEP * columns
+    return whole and dot_operations(equation) >= WORTH
