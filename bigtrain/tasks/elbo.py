@@ -76,8 +76,8 @@ def bernoulli(logits: Float[Array, "*B N"], values: Float[Array, "*B N"]) -> Flo
 
     Its gradient by the logits, σ(logit) − value, is made of the same exponential.
     """
-    without = jnp.maximum(logits, 0.0) - logits * values
-    return jnp.sum(without, axis=-1) + _log1p_summed(jnp.exp(-jnp.abs(logits)))
+    rest = jnp.maximum(logits, 0.0) - logits * values
+    return jnp.sum(_sixteen_together(rest, jnp.exp(-jnp.abs(logits))), axis=-1)
 
 
 @bernoulli.defjvp
@@ -90,17 +90,19 @@ def _bernoulli_jvp(
     return bernoulli(logits, values), jnp.sum((sigmoid - values) * by_logits - logits * by_values, axis=-1)
 
 
-def _log1p_summed(small: Float[Array, "*B N"]) -> Float[Array, "*B"]:
-    """Σ log(1 + s) of numbers s in [0, 1], from the logarithms of products of sixteen (at most 2¹⁶).
+def _sixteen_together(rest: Float[Array, "*B N"], small: Float[Array, "*B N"]) -> Float[Array, "*B M"]:
+    """Σ rest + log(1 + small) of sixteen values each; `small` is in [0, 1], so that a product of them is at most 2¹⁶.
 
-    A product goes without its 1, (1 + a)(1 + b) − 1 = a + b + ab, or small numbers would be lost in it.
+    The product goes without its 1, (1 + a)(1 + b) − 1 = a + b + ab, or small numbers would be lost in it.
     """
     doublings = 4
-    small = jnp.pad(small, [(0, 0)] * (small.ndim - 1) + [(0, -small.shape[-1] % 2**doublings)])
+    padding = [(0, 0)] * (rest.ndim - 1) + [(0, -rest.shape[-1] % 2**doublings)]
+    rest, small = jnp.pad(rest, padding), jnp.pad(small, padding)
     for _ in range(doublings):
         one, other = jnp.split(small, 2, axis=-1)
         small = one + other + one * other
-    return jnp.sum(jnp.log1p(small), axis=-1)
+        rest = sum(jnp.split(rest, 2, axis=-1))
+    return rest + jnp.log1p(small)
 
 
 def _importance_weighted(

@@ -32,7 +32,7 @@ from bigtrain.train.state import TrainState
 from bigtrain.train.step import Metrics
 
 UNFILLED = "xla_gpu_enable_dus_accumulator_zero_init_elimination"
-YNNPACK, SUMS_ALONE = "xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_REDUCE"
+YNNPACK, NOTHING = "xla_cpu_experimental_ynn_fusion_type", ""
 
 
 def loop_options(platform: str, traced: ClosedJaxpr) -> dict[str, bool | str]:
@@ -45,8 +45,8 @@ def loop_options(platform: str, traced: ClosedJaxpr) -> dict[str, bool | str]:
     """
     if platform == "gpu" and _known(UNFILLED, True) and not reads_what_it_writes(traced.jaxpr):
         return {UNFILLED: True}
-    if platform == "cpu" and mostly_narrow(traced) and _known(YNNPACK, SUMS_ALONE):
-        return {YNNPACK: SUMS_ALONE}
+    if platform == "cpu" and mostly_narrow(traced) and _known(YNNPACK, NOTHING):
+        return {YNNPACK: NOTHING}
     return {}
 
 

@@ -2,8 +2,8 @@
 
 XLA gives products to YNNPACK if their left factor is contracted over its last dimension. YNNPACK spreads wide results
 over the cores and leaves one of a tile's width to one of them; Eigen, which takes what YNNPACK doesn't, splits those as
-well. A step of an MLP 784-64-64-10 with 32 examples takes 0.79 of its time that way, one of a VAE with such layers
-0.88; wider ones take up to 1.3 times theirs (benchmarks/LOG.md).
+well. A step of an MLP 784-64-64-10 with 32 examples takes 0.78 of its time that way, one of a VAE with such layers
+0.90; wider ones take up to 1.3 times theirs (benchmarks/LOG.md).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from support import losses_of, prepared, run_fit
 
 from bigtrain.train import lower
-from bigtrain.train.lower import SUMS_ALONE, YNNPACK
+from bigtrain.train.lower import NOTHING, YNNPACK
 
 PICTURES = ("steps=20", "log_every=1", "data.test=0.1")
 
@@ -39,7 +39,7 @@ def pictures(tmp_path: Path) -> tuple[str, ...]:
 )
 def test_narrow_products(overrides: tuple[str, ...], narrow: bool, pictures: tuple[str, ...]) -> None:
     ready, _, _ = prepared(*pictures, *overrides)
-    assert ready.program.options == ({YNNPACK: SUMS_ALONE} if narrow else {})
+    assert ready.program.options == ({YNNPACK: NOTHING} if narrow else {})
 
 
 def test_the_digits_are_too_small(tmp_path: Path) -> None:
