@@ -23,8 +23,8 @@ def test_a_copy_of_several_processes_touches_no_new_page() -> None:
     assert max(found["page_faults"]) < 3000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mesh", ["fsdp", pytest.param("data", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("mesh", ["fsdp", "data"])
 def test_what_is_saved_from_room_that_was_made_is_the_state_of_its_step(mesh: str, tmp_path: Path) -> None:
     """Training goes on while the copy is written; done again, it gives the same bits at the next checkpoint."""
     run = tmp_path / "run"
