@@ -38,11 +38,10 @@ def _taken(equation: Any) -> bool:
 
 
 def _narrow(equation: Any) -> bool:
-    if equation.primitive.name != "dot_general" or not _taken(equation):
+    if equation.primitive.name != "dot_general" or not _taken(equation) or dot_operations(equation) < WORTH:
         return False
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     left, right = (variable.aval for variable in equation.invars)
     depth = math.prod(left.shape[dim] for dim in contracted)
     rows, columns = left.size // depth, right.size // depth
-    whole = not batch and rows >= ROWS and columns <= WIDEST and depth >= DEEP * columns
-    return whole and dot_operations(equation) >= WORTH
+    return not batch and rows >= ROWS and columns <= WIDEST and depth >= DEEP * columns
