@@ -52,7 +52,8 @@ def model(name, **options):
 
 @functools.cache
 def compiled(name):
-    return jax.jit(lambda inputs, previous, lengths: model(name)(inputs, previous, lengths=lengths))
+    made = model(name)  # not while it is traced: others use the same arrays
+    return jax.jit(lambda inputs, previous, lengths: made(inputs, previous, lengths=lengths))
 
 
 def forced(name, inputs, lengths, previous=PREVIOUS):
