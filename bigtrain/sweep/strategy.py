@@ -18,7 +18,8 @@ from bigtrain.sweep.slots import MOST_STEPS, Slots
 from bigtrain.train.prepare import Prepared
 
 Kind = Literal["sequential", "threads", "vmap"]
-PROBE_SECONDS = 0.1  # of each measurement
+PROBE_SECONDS = 0.04  # of each measurement
+ROUNDS = 3  # of measurements in turn, of which the least counts: another process may be in the way of one
 GAIN = 0.9  # of the time, or less: what running at once has to take to be worth its memory
 SHARE = 0.8  # of the memory that is free
 SHARED = ("batch", "process")  # what members have in common: the training set, and Python itself
@@ -92,11 +93,14 @@ def _measured(ready: Prepared, threads: int, members: int, most: int, slots: int
     counts, and there are so many that it may pay.
     """
     steps = _steps(ready)
-    alone = seconds_a_step(ready, 1, steps)
+    alternatives = (1, threads) if threads > 1 else (1,)
+    rounds = [
+        [seconds_a_step(ready, number, steps) for number in alternatives] for _ in range(ROUNDS if steps > 1 else 1)
+    ]
+    alone, *others = map(min, zip(*rounds, strict=True))
     found, text = Strategy("sequential", 1, ""), f"one after the other {alone * 1e6:,.0f}"
     best = alone
-    if threads > 1:
-        together = seconds_a_step(ready, threads, steps)
+    for together in others:
         text += f", {threads} threads {together * 1e6:,.0f}"
         if together <= GAIN * alone:
             # one more than there are cores: one or the other waits for the disk

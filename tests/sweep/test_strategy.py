@@ -48,6 +48,13 @@ def test_the_fastest_is_chosen(
     assert found.reason.startswith(f"measured, us a member's step: one after the other {alone * 1e6:,.0f}, 2 threads")
 
 
+def test_one_measurement_that_was_disturbed_decides_nothing(ready: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([1e-3, 1e-3] + [90e-5, 90e-5] + [90e-5, 40e-5] + [90e-5, 40e-5])  # after the two that find how many
+    monkeypatch.setattr(strategy, "seconds_a_step", lambda *_: next(taken))
+    monkeypatch.setattr(strategy, "cores", lambda: 2)
+    assert strategy.choose(ready, 8, "auto", None).kind == "threads"
+
+
 def test_few_steps_are_not_worth_another_program(ready: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strategy, "seconds_a_step", lambda *_: 50e-6)
     monkeypatch.setattr(Slots, "seconds_a_step", None)
