@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def test_the_fastest_is_chosen(
 
 
 def test_one_measurement_that_was_disturbed_decides_nothing(ready: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = iter([1e-3, 1e-3] + [90e-5, 90e-5] + [90e-5, 40e-5] + [90e-5, 40e-5])  # after the two that find how many
+    rounds = ((90e-5, 90e-5), (90e-5, 40e-5), (90e-5, 40e-5))
+    taken = iter([1e-3, 1e-3, *itertools.chain(*rounds)])  # after the two that find how many steps to measure
     monkeypatch.setattr(strategy, "seconds_a_step", lambda *_: next(taken))
     monkeypatch.setattr(strategy, "cores", lambda: 2)
     assert strategy.choose(ready, 8, "auto", None).kind == "threads"
