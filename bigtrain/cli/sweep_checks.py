@@ -15,8 +15,6 @@ from bigtrain.config.sweep_schema import SweepChoice
 if TYPE_CHECKING:
     from bigtrain.sweep.space import Space
 
-_ONE = {"num_processes": 1}  # says what is so
-
 
 def check_own(space: Space, base: Sequence[str]) -> None:
     """Refuses keys that a sweep sets itself."""
@@ -31,10 +29,12 @@ def check_composed(checked: Checked, choice: SweepChoice) -> None:
     """Refuses what a recipe may bring along and a sweep can't have."""
     if checked.run.stop_at is not None:
         raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
-    joined, alone = asdict(checked.run.distributed), asdict(DistributedConfig())
-    first = ("num_processes", *alone)  # the one that says it best
-    name = next((name for name in first if joined[name] not in (alone[name], _ONE.get(name))), None)
-    if name is not None:
+    joined = asdict(checked.run.distributed)
+    given = [name for name, value in joined.items() if value != getattr(DistributedConfig, name)]
+    if joined["num_processes"] == 1:  # says what is so
+        given.remove("num_processes")
+    if given:
+        name = "num_processes" if "num_processes" in given else given[0]  # the one that says it best
         hint = "where they run is up to the launcher: hydra/launcher=isolated, submitit_slurm, …"
         raise ConfigError(f"distributed.{name}", "each run of a sweep is one process", hint=hint)
     if choice.common.score == "best" and "jsonl" not in checked.loggers:

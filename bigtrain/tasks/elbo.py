@@ -101,7 +101,7 @@ def _sixteen_together(rest: Float[Array, "*B N"], small: Float[Array, "*B N"]) -
     for _ in range(doublings):
         one, other = jnp.split(small, 2, axis=-1)
         small = one + other + one * other
-        rest = sum(jnp.split(rest, 2, axis=-1))
+        rest = jnp.add(*jnp.split(rest, 2, axis=-1))
     return rest + jnp.log1p(small)
 
 

@@ -49,12 +49,12 @@ def count(function: Callable[..., Any], *arguments: Any, products: bool = False)
 
 def flops_of(traced: ClosedJaxpr) -> float:
     """Operations of a computation that is traced already; a loop of unknown length counts as one pass."""
-    return _of(traced.jaxpr, _operations)
+    return total(traced, _operations)
 
 
 def products_of(traced: ClosedJaxpr) -> float:
     """Operations of the matrix products and convolutions alone, as 6·N·D counts them."""
-    return _of(traced.jaxpr, lambda entry: _operations(entry) if entry.primitive.name in _PRODUCTS else 0.0)
+    return total(traced, lambda entry: _operations(entry) if entry.primitive.name in _PRODUCTS else 0.0)
 
 
 def bytes_of(traced: ClosedJaxpr) -> float:
@@ -62,7 +62,7 @@ def bytes_of(traced: ClosedJaxpr) -> float:
 
     What is between them XLA fuses into them, as far as it can.
     """
-    return _of(traced.jaxpr, _moved)
+    return total(traced, _moved)
 
 
 def total(traced: ClosedJaxpr, cost: Cost) -> float:
@@ -70,7 +70,7 @@ def total(traced: ClosedJaxpr, cost: Cost) -> float:
     return _of(traced.jaxpr, cost)
 
 
-def dot_operations(equation: Any) -> float:
+def product_operations(equation: Any) -> float:
     """Operations of one matrix product or convolution."""
     return _FORMULAS[equation.primitive.name](equation)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr
 
-from bigtrain.train.flops import dot_operations, total
+from bigtrain.train.flops import product_operations, total
 
 WIDEST = 128  # columns of a result that YNNPACK leaves to one core, as far as was seen
 DEEP = 4  # times as many numbers are summed for each of the result as it has columns
@@ -23,25 +23,22 @@ WORTH = 3e6  # operations from which on Eigen splits a product over two cores
 
 def mostly_narrow(traced: ClosedJaxpr) -> bool:
     """Whether more than half of the operations of the products that YNNPACK would take are in narrow ones."""
-    everything = total(traced, lambda equation: dot_operations(equation) if _taken(equation) else 0.0)
-    return 2 * total(traced, lambda equation: dot_operations(equation) if _narrow(equation) else 0.0) > everything
+    return total(traced, _for_it) > 0
 
 
-def _taken(equation: Any) -> bool:
+def _for_it(equation: Any) -> float:
+    """The operations of a narrow product; less than zero, those of another one that YNNPACK would take."""
     if equation.primitive.name == "conv_general_dilated":
-        return True
+        return -product_operations(equation)
     if equation.primitive.name != "dot_general":
-        return False
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    rank = len(equation.invars[0].aval.shape)
-    return sorted(contracted) == list(range(rank - len(contracted), rank))
-
-
-def _narrow(equation: Any) -> bool:
-    if equation.primitive.name != "dot_general" or not _taken(equation) or dot_operations(equation) < WORTH:
-        return False
+        return 0.0
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     left, right = (variable.aval for variable in equation.invars)
+    if sorted(contracted) != list(range(left.ndim - len(contracted), left.ndim)):
+        return 0.0
+    operations = product_operations(equation)
+    if operations < WORTH or batch:
+        return -operations
     depth = math.prod(left.shape[dim] for dim in contracted)
     rows, columns = left.size // depth, right.size // depth
-    return not batch and rows >= ROWS and columns <= WIDEST and depth >= DEEP * columns
+    return operations if rows >= ROWS and columns <= WIDEST and depth >= DEEP * columns else -operations

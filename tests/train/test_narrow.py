@@ -6,12 +6,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import losses_of, prepared, run_fit
+from support import losses_of, run_fit
 
+from bigtrain.cli.fit import understood
+from bigtrain.data.load import load_data
+from bigtrain.data.placement import choose
+from bigtrain.parallel import mesh
+from bigtrain.parallel.rules import Rules
 from bigtrain.train import lower
 from bigtrain.train.lower import NOTHING, YNNPACK
+from bigtrain.train.prepare import feed_settings, outline
 
 PICTURES = ("steps=20", "log_every=1", "data.test=0.1")
+
+
+def options(*overrides: str) -> dict[str, bool | str]:
+    """What XLA is told of a run's steps."""
+    _, checked, trusted = understood(list(overrides), None, [])
+    dataset, rules = load_data(checked, trusted), Rules.of(mesh.make(checked.run.mesh), checked.run.mesh)
+    made = outline(checked, trusted, dataset, rules)
+    how = feed_settings(checked.run, made.lengths.steps)
+    placement, _ = choose(dataset.splits["train"], dataset.spec, made.order, rules, **how)
+    return made.lowered((placement.abstract(), placement.capacity)).options["advance"]
 
 
 @pytest.fixture
@@ -38,18 +54,18 @@ def pictures(tmp_path: Path) -> tuple[str, ...]:
     ],
 )
 def test_narrow_products(overrides: tuple[str, ...], narrow: bool, pictures: tuple[str, ...]) -> None:
-    ready, _, _ = prepared(*pictures, *overrides)
-    assert ready.program.options == ({YNNPACK: NOTHING} if narrow else {})
+    assert options(*pictures, *overrides) == ({YNNPACK: NOTHING} if narrow else {})
 
 
-def test_the_digits_are_too_small(tmp_path: Path) -> None:
-    ready, _, _ = prepared("steps=20")
-    assert ready.program.options == {}
+def test_the_digits_are_too_small() -> None:
+    assert options("steps=20") == {}
 
 
-def test_a_version_of_xla_that_does_not_know_the_option(pictures: tuple[str, ...], monkeypatch) -> None:
+def test_a_version_of_xla_that_does_not_know_the_option(
+    pictures: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lower, "YNNPACK", "xla_cpu_made_up")
-    assert prepared(*pictures, "model.widths=[64,64]", "batch_size=32")[0].program.options == {}
+    assert options(*pictures, "model.widths=[64,64]", "batch_size=32") == {}
 
 
 @pytest.mark.parametrize("model", [("model.widths=[64,64]",), ("model=vae", "model.widths=[64]")])
