@@ -29,24 +29,36 @@ def last_phase(path: Path) -> tuple[str, int]:
 
 
 def killed_while_saving(saver: Zygote, folder: Path, phases: Path, delay: float) -> bool:
-    """Kills it `delay` seconds after its second save has begun; whether that was in the middle of a save."""
+    """Kills it `delay` seconds after a save has begun, its first one left out; whether that was in the middle of one.
+
+    A save that was done sooner than that is let go, and the next one is killed sooner: the machine has other work too.
+    """
     before = last_phase(phases)[1]
     child = saver.begin(["saves", str(folder), str(phases), "1000000", str(MEGABYTES)], phases.with_suffix(".log"))
     until, seen = time.monotonic() + PATIENCE, False
     while True:
-        word, step = last_phase(phases)
-        seen = seen or (word == "saved" and step > before)
-        if seen and word == "saving" and step > before:
-            break
+        now = last_phase(phases)
+        seen = seen or (now[0] == "saved" and now[1] > before)
+        if seen and now[0] == "saving" and now[1] > before:
+            if lasts(phases, now, delay):
+                break
+            delay *= 0.8
         assert time.monotonic() < until, phases.with_suffix(".log").read_text()
         time.sleep(0.0005)
-    began = time.monotonic()
-    while time.monotonic() - began < delay:
-        time.sleep(0.0002)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     assert saver.end() == -signal.SIGKILL
     return last_phase(phases)[0] == "saving"
+
+
+def lasts(phases: Path, phase: tuple[str, int], seconds: float) -> bool:
+    """Waits as long as that, and no longer than the phase: whether the program is in it still."""
+    until = time.monotonic() + seconds
+    while last_phase(phases) == phase:
+        if time.monotonic() >= until:
+            return True
+        time.sleep(0.0002)
+    return False
 
 
 def one_save(saver: Zygote, folder: Path) -> float:
