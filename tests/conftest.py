@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from tiny import quick_compiling
 
@@ -46,6 +47,13 @@ def _draw_no_curves(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.path.stem in UNDRAWN:
             patch.setattr("bigtrain.run.pictures.curves", lambda path, lines: False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers(request: pytest.FixtureRequest) -> None:
+    """A test draws what it draws alone from the generator of its module, whatever ran before it."""
+    if isinstance(generator := getattr(request.module, "RANDOM", None), np.random.Generator):
+        generator.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 @pytest.fixture
