@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigtrain.cli import sweep_checks, sweep_report
+from bigtrain.cli import sweep_report
 from bigtrain.cli.fit import check_loggers, checked_of, flags
 from bigtrain.config.check import Checked
 from bigtrain.config.compose import compose_each, to_yaml
@@ -24,6 +24,7 @@ from bigtrain.config.sweep_schema import SweepChoice, read
 from bigtrain.config.sweeps import typed_as
 from bigtrain.config.trust import Trust
 from bigtrain.run.directory import check_named
+from bigtrain.sweep import checks
 
 if TYPE_CHECKING:
     from bigtrain.data.spec import Dataset
@@ -60,14 +61,14 @@ def run(
     choice = read([text for text in mine if key_of(text) != "sweep_dir"], config_dir, Trust.of(trust))
     kept = [typed_as(key, value) for key, value in choice.common.params.items() if key not in map(key_of, typed)]
     space, base = parse_space([*kept, *typed], config_dir)
-    sweep_checks.check_own(space, base)
+    checks.check_own(space, base)
     multirun.check_name(launching)
     last = [f"{item.key}={item.choices[-1] if item.choices else item.text(item.high)}" for item in space]
     first = [f"{item.key}={item.choices[0] if item.choices else item.text(item.low)}" for item in space]
     both = [checked_of(composed, trust) for composed in compose_each(base, [last, first], config_dir)]
     composed, checked, trusted = both[1]  # and the other was checked: an interval is allowed from end to end
     for _, each, _ in both:
-        sweep_checks.check_composed(each, choice)
+        checks.check_run(each, choice.common.score)
     if cfg:
         sys.stdout.write(to_yaml(composed.written))
         return
@@ -144,15 +145,18 @@ class _Wish:
     def _first(
         self, proposals: Sequence[Proposal], asked: Asked, around: Around, launching: Sequence[str]
     ) -> list[Member]:
-        """The first round, understood; and so is every other value of a list, before anything starts."""
+        """The first round, understood; and so is every other value of a list, before anything starts.
+
+        Of a run that is to rest first, what it says of its own end is not known yet.
+        """
         from bigtrain.sweep.space import unmet
         from bigtrain.sweep.trial import Proposal
 
         first = asked.understood(proposals, around)
         every = list(first)
-        for others in unmet(self.space, [item.values for item in proposals]):
+        for others in unmet(self.space, [item.values for item in proposals if item.until == 1.0]):
             every += asked.understood([Proposal(values) for values in others], around, len(first))
-        sweep_checks.check_one_process([member.checked for member in every], launching)
+        checks.check_one_process([member.checked for member in every], launching)
         return first
 
     def _asked(self, checked: Checked) -> Asked:

@@ -17,6 +17,9 @@ from bigtrain.config.trust import Trust
 
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
+Score = Literal["last", "best"]
+"""Which evaluation of a run is its score."""
+
 
 @dataclass(frozen=True)
 class SweepConfig:
@@ -32,7 +35,7 @@ class SweepConfig:
     """
 
     objectives: tuple[str, ...] = ()
-    score: Literal["last", "best"] = "last"
+    score: Score = "last"
     timeout: str | None = None
     retry: bool = False
     params: dict[str, Any] = field(default_factory=dict)

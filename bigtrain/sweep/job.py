@@ -16,6 +16,7 @@ from bigtrain.config.compose import parse
 from bigtrain.config.errors import BigtrainError
 from bigtrain.config.overrides import key_of
 from bigtrain.config.secrets import hidden
+from bigtrain.config.sweep_schema import Score
 from bigtrain.run.history import read_lines
 from bigtrain.sweep.trial import Objective
 from bigtrain.train.finite import Diverged
@@ -90,7 +91,7 @@ class Judge:
     """
 
     objectives: tuple[Objective, ...]
-    score: Literal["last", "best"] = "last"
+    score: Score = "last"
 
     def outcome(self, result: Mapping[str, Any], stop_at: str | None) -> Outcome:
         """What a run that ended or rests has come to; scores that are not finite are a failure."""

@@ -21,6 +21,7 @@ from bigtrain.data.load import load_data
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory, differences
 from bigtrain.run.lock import Taken
+from bigtrain.sweep.checks import check_run
 from bigtrain.sweep.job import ERROR, Judge, Outcome, failure, run_dir_of, typed
 from bigtrain.sweep.trial import Objective
 from bigtrain.tracking.console import Console
@@ -71,7 +72,7 @@ class Settings:
 
 
 def members(jobs: Sequence[Sequence[str]], settings: Settings) -> list[Member]:
-    """Each job's config, composed and checked; raises `ConfigError` for the first that can't be."""
+    """Each job's config, composed and checked; raises `ConfigError` for the first that is not allowed in a sweep."""
     shared = list(jobs[0]) if jobs else []
     for job in jobs[1:]:
         shared = [text for text in shared if text in job]
@@ -79,7 +80,9 @@ def members(jobs: Sequence[Sequence[str]], settings: Settings) -> list[Member]:
     found = []
     for job, composed in zip(jobs, compose_each(shared, own, settings.config_dir), strict=True):
         trusted = Trust.of(settings.trust, composed.resolved.get("plugins") or ())
-        found.append(Member(tuple(job), composed, check(composed.resolved, trusted), trusted))
+        member = Member(tuple(job), composed, check(composed.resolved, trusted), trusted)
+        check_run(member.checked, settings.judge.score, rests=member.stop_at is not None)
+        found.append(member)
     return found
 
 

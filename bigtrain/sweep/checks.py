@@ -10,7 +10,7 @@ from bigtrain.config.check import Checked
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.overrides import key_of
 from bigtrain.config.schema import DistributedConfig
-from bigtrain.config.sweep_schema import SweepChoice
+from bigtrain.config.sweep_schema import Score
 
 if TYPE_CHECKING:
     from bigtrain.sweep.space import Space
@@ -25,9 +25,15 @@ def check_own(space: Space, base: Sequence[str]) -> None:
         raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
 
 
-def check_composed(checked: Checked, choice: SweepChoice) -> None:
-    """Refuses what a recipe may bring along and a sweep can't have."""
-    if checked.run.stop_at is not None:
+def check_run(checked: Checked, score: Score, *, rests: bool = False) -> None:
+    """Refuses what a recipe may bring along and a run of a sweep can't have.
+
+    Args:
+        checked: the run's config.
+        score: how it is to be judged.
+        rests: whether the search says where it stops.
+    """
+    if checked.run.stop_at is not None and not rests:
         raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
     joined = asdict(checked.run.distributed)
     given = [name for name, value in joined.items() if value != getattr(DistributedConfig, name)]
@@ -37,7 +43,7 @@ def check_composed(checked: Checked, choice: SweepChoice) -> None:
         name = "num_processes" if "num_processes" in given else given[0]  # the one that says it best
         hint = "where they run is up to the launcher: hydra/launcher=isolated, submitit_slurm, …"
         raise ConfigError(f"distributed.{name}", "each run of a sweep is one process", hint=hint)
-    if choice.common.score == "best" and "jsonl" not in checked.loggers:
+    if score == "best" and "jsonl" not in checked.loggers:
         problem = "'best' is read from metrics.jsonl, and there is no jsonl logger"
         raise ConfigError("sweep.score", problem, hint="logger=[jsonl]")
 
