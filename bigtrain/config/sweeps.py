@@ -79,7 +79,7 @@ def meaning(text: str) -> str:
     number = _number(text)
     if number is not None:
         return json.dumps(_plain(int(text) if re.fullmatch(r"[+-]?\d+", text) else number))
-    if re.fullmatch(r"[A-Za-z]\w*", text) and text.lower() not in ("true", "false", "null"):
+    if re.fullmatch(r"[A-Za-z]\w*", text) and text.lower() not in ("true", "false", "null", "inf", "nan"):
         return json.dumps(text)
     parsed = compose.parse(f"x={text}")
     return text if parsed is None or parsed.several else json.dumps(_plain(parsed.value), sort_keys=True, default=str)

@@ -61,9 +61,9 @@ class Packed:
         Raises:
             InputError, RunError: what is wrong with the next one.
         """
-        by_step = {name: rows.reshape(self.steps, -1, *rows.shape[1:]) for name, rows in self.arrays.items()}
+        by_step = {name: np.split(rows, self.steps) for name, rows in self.arrays.items()}
         for step in range(self.steps):
-            yield {name: rows[step] for name, rows in by_step.items()}
+            yield {name: parts[step] for name, parts in by_step.items()}
         if self.problem is not None:
             raise InputError(self.problem)
         if self.failure is not None:

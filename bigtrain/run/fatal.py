@@ -7,9 +7,18 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def not_fatal(what: str, say: Callable[..., None]) -> Generator[None]:
-    """A disk that fails in the block costs the run what it was about to write, and nothing else."""
+def not_fatal(what: str, say: Callable[..., None], *, whatever: bool = False) -> Generator[None]:
+    """A disk that fails in the block costs the run what it was about to write, and nothing else.
+
+    Args:
+        what: was to be written.
+        say: is told that it was not, and why.
+        whatever: any other error, as of a library that draws, costs no more.
+    """
     try:
         yield
-    except OSError as error:
-        say(f"{what} could not be written: {error.strerror or error}", style="yellow")
+    except Exception as error:
+        if not isinstance(error, OSError) and not whatever:
+            raise
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        say(f"{what} could not be written: {why.strip().splitlines()[0]}", style="yellow")

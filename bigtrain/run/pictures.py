@@ -57,7 +57,7 @@ def load_meanwhile() -> None:
     """Imports what `curves` draws with, a third of a second, in a thread of its own: a step needs no interpreter."""
 
     def load() -> None:
-        with contextlib.suppress(Exception):  # `curves` will meet it again, and says so
+        with contextlib.suppress(Exception):  # `curves` will meet it again, and whoever calls it says so
             import matplotlib.backends.backend_agg
             import matplotlib.figure  # noqa: F401
 
@@ -79,7 +79,7 @@ def curves(path: Path, lines: list[dict[str, Any]]) -> bool:
             points = [(line["step"], line[f"{split}/{name}"]) for line in lines if f"{split}/{name}" in line]
             if points:
                 axis.plot(*zip(*points, strict=True), label=split, marker="." if split == "validation" else None)
-        axis.set_title(name)
+        axis.set_title(name, parse_math=False)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
         axis.legend()

@@ -142,7 +142,7 @@ class Conductor:
             self.ledger.spent(time.monotonic() - self._begun), asked.flags,
         )  # fmt: skip
         self._begun = time.monotonic()
-        write(found)
+        write(found, self.console.say)
         return found
 
     def _round(self, launcher: Any, watching: Watching) -> bool:

@@ -106,7 +106,7 @@ def _measured(ready: Prepared, threads: int, members: int, most: int, slots: int
             # one more than there are cores: one or the other waits for the disk
             found, best = Strategy("threads", min(most, threads + 1), ""), together
     if slots > 1 and best < TINY_SECONDS and best * members * ready.lengths.steps > WORTH_SECONDS:
-        common = Slots(ready, slots).seconds_a_step(min(steps, MOST_STEPS))
+        common = Slots(ready, slots).seconds_a_step(min(steps, MOST_STEPS), len(rounds))
         text += f", one program of {slots} {common * 1e6:,.0f}"
         if common <= GAIN * best:
             found = Strategy("vmap", slots, "")

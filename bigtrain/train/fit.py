@@ -119,7 +119,7 @@ def _fit(ready: Prepared, beside: Beside, listener: interrupt.Requests | None, *
     peers.remember(lambda: resumable(checkpoints))
     start = begin(ready, checkpoints, numbers, console.say)
     begun = start.step
-    directory.write("environment.json", json.dumps(found, indent=1))
+    directory.write("environment.json", json.dumps({**found, "xla_options": dict(ready.program.options)}, indent=1))
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     config = directory.config() if beside.config is None else beside.config
     made = provenance(ready, config, found, start.data)
@@ -182,7 +182,7 @@ def attempt(
         with clock.part("logging"):
             closing.close()
             if draws:
-                with not_fatal("curves.png", console.say):
+                with not_fatal("curves.png", console.say, whatever=True):
                     pictures.curves(directory.path / "curves.png", history.lines)
     return state
 

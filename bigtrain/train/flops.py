@@ -166,11 +166,12 @@ def _moved(equation: Any) -> float:
 def _branches(params: dict[str, Any], cost: Cost, used: Sequence[bool]) -> float:
     """The longest branch; of those that are the same for different platforms, the one for all others.
 
-    It says what is computed; that of a platform may do more, to be faster there.
+    It says what is computed; that of a platform may do more, to be faster there. Where a cost may be below zero, the
+    longest branch is the one that is the furthest from it.
     """
     platforms = params.get("branches_platforms")
     branches = params["branches"][-1:] if platforms else params["branches"]
-    return max(_of(branch.jaxpr, cost, used) for branch in branches)
+    return max((_of(branch.jaxpr, cost, used) for branch in branches), key=abs)
 
 
 def _dot(equation: Any) -> float:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,13 +42,18 @@ def loop_options(platform: str, traced: ClosedJaxpr) -> dict[str, bool | str]:
     On a GPU, what stacked layers keep for the backward pass is not filled with zeros before all of it is written
     anyway: 6% of a step of a language model of 125 million parameters on an H100, with the same bits
     (openxla/xla#42808). XLA would also leave out the zeros of an array that a loop writes to and reads in the same
-    round, where they count. On a CPU, see `narrow`.
+    round, where they count. On a CPU, see `narrow`. What XLA_FLAGS says of either counts more.
     """
-    if platform == "gpu" and _known(UNFILLED, True) and not reads_what_it_writes(traced.jaxpr):
+    if platform == "gpu" and _free(UNFILLED, True) and not reads_what_it_writes(traced.jaxpr):
         return {UNFILLED: True}
-    if platform == "cpu" and mostly_narrow(traced) and _known(YNNPACK, NOTHING):
+    if platform == "cpu" and mostly_narrow(traced) and _free(YNNPACK, NOTHING):
         return {YNNPACK: NOTHING}
     return {}
+
+
+def _free(option: str, value: bool | str) -> bool:
+    """Whether an option can be set: it is known, and the user says nothing of it."""
+    return option not in os.environ.get("XLA_FLAGS", "") and _known(option, value)
 
 
 @cache

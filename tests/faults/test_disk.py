@@ -123,6 +123,19 @@ def test_a_full_disk_at_the_result(whole: Path, tmp_path: Path, monkeypatch: pyt
     counted("the disk is full at result.json", faults=1, lost=0)
 
 
+def test_curves_that_can_not_be_drawn_cost_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where matplotlib is set up for a screen that isn't there."""
+
+    def broken(*given: object) -> bool:
+        raise ValueError("'nonsense' is not a valid backend\nchoose another")
+
+    monkeypatch.setattr("bigtrain.run.pictures.curves", broken)
+    done = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")
+    assert done.code == 0
+    assert "curves.png could not be written: 'nonsense' is not a valid backend\n" in done.err
+    assert RunDirectory(tmp_path / "run").result() is not None
+
+
 def test_a_full_disk_at_the_curves_costs_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigtrain.run.pictures.curves", full)
     done = typed(f"fit {' '.join(RUN)} run_dir={tmp_path / 'run'}")

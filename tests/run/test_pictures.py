@@ -34,3 +34,8 @@ def test_curves_are_drawn_for_what_was_logged(tmp_path: Path) -> None:
     lines = [{"step": step, "train/loss": 1 / step, "validation/loss": 2 / step} for step in (1, 2, 3)]
     assert pictures.curves(tmp_path / "curves.png", lines)
     assert np.asarray(Image.open(tmp_path / "curves.png")).std() > 5
+
+
+def test_a_metric_may_have_any_name(tmp_path: Path) -> None:
+    lines = [{"step": step, r"train/p$\frac$x": 1 / step} for step in (1, 2, 3)]
+    assert pictures.curves(tmp_path / "curves.png", lines)

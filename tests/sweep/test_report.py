@@ -247,7 +247,7 @@ def test_numbers_near_the_end_of_a_float(tmp_path: Path) -> None:
         trials.append(Trial(at, values, str(at), "done", scores={1.0: (value, -value)}))
     goals = (LOSS, Objective("parameters", "min"))
     for keys in (("seed", "weight_decay"), ("weight_decay",)):
-        write(Sweep(tmp_path, "", (), keys, goals, tuple(trials)))
+        write(Sweep(tmp_path, "", (), keys, goals, tuple(trials)), print)
         text = (tmp_path / "report.html").read_text()
         assert "nan" not in text
         assert "inf" not in re.sub(r"<style.*?</style>|<script.*?</script>", "", text, flags=re.S)
@@ -257,13 +257,13 @@ def test_before_anything_was_measured(tmp_path: Path) -> None:
     waiting = tuple(Trial(at, {"seed": str(at)}, str(at)) for at in range(3))
     sweep = Sweep(tmp_path, "bigtrain fit -m seed=range(3)", (), ("seed",), (LOSS,), waiting)
     for trials in (waiting, ()):
-        names = {path.name for path in write(dataclasses.replace(sweep, trials=trials))}
+        names = {path.name for path in write(dataclasses.replace(sweep, trials=trials), print)}
         assert names == {"results.csv", "report.html"}
         Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
 def test_all_files_are_written_whole(tmp_path: Path) -> None:
-    written = write(made_sweep(tmp_path, 20))
+    written = write(made_sweep(tmp_path, 20), print)
     assert [path.name for path in written] == [
         "results.csv", "report.html", "curves.png", "parallel.png", "importance.png",
     ]  # fmt: skip
@@ -277,7 +277,7 @@ def test_all_files_are_written_whole(tmp_path: Path) -> None:
 def test_text_that_a_picture_can_not_show(tmp_path: Path) -> None:
     sweep = made_sweep(tmp_path, 6)
     trials = [dataclasses.replace(trial, values={"seed": f"$\\frac{{{trial.number}$ 漢"}) for trial in sweep.trials]
-    assert len(write(dataclasses.replace(sweep, trials=tuple(trials), keys=("seed",)))) >= 4
+    assert len(write(dataclasses.replace(sweep, trials=tuple(trials), keys=("seed",)), print)) >= 4
 
 
 def test_curves_keep_their_ends_and_peaks() -> None:
@@ -333,3 +333,14 @@ def test_texts_of_axes() -> None:
     assert [short(value) for value in (3.0, 0.12345, 1e-7, 123456789.0)] == ["3", "0.1235", "1e-7", "1.235e8"]
     assert cut("abcdefghij", 5) == "ab…ij"
     assert fence([1, 2, 3, 4, 1000]) == 4
+
+
+def test_a_picture_that_can_not_be_drawn_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(view: View) -> None:
+        raise ValueError("no such backend")
+
+    monkeypatch.setattr("bigtrain.sweep.report.pictures.parallel", broken)
+    said: list[str] = []
+    names = [path.name for path in write(made_sweep(tmp_path, 5), lambda text, style="": said.append(text))]
+    assert (said, "parallel.png" in names) == (["parallel.png could not be written: no such backend"], False)
+    assert {"results.csv", "report.html", "curves.png"} <= set(names)

@@ -37,7 +37,7 @@ def test_the_fastest_is_chosen(
     ready: Prepared, monkeypatch: pytest.MonkeyPatch, alone: float, threads: float, common: float | None, members: int,
     kind: str,
 ) -> None:  # fmt: skip
-    def slots(self: Slots, steps: int) -> float:
+    def slots(self: Slots, steps: int, rounds: int) -> float:
         assert common is not None
         return common
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from support import losses_of, run_fit
@@ -15,6 +17,7 @@ from bigtrain.parallel import mesh
 from bigtrain.parallel.rules import Rules
 from bigtrain.train import lower
 from bigtrain.train.lower import NOTHING, YNNPACK
+from bigtrain.train.narrow import mostly_narrow
 from bigtrain.train.prepare import feed_settings, outline
 
 PICTURES = ("steps=20", "log_every=1", "data.test=0.1")
@@ -66,6 +69,28 @@ def test_a_version_of_xla_that_does_not_know_the_option(
 ) -> None:
     monkeypatch.setattr(lower, "YNNPACK", "xla_cpu_made_up")
     assert options(*pictures, "model.widths=[64,64]", "batch_size=32") == {}
+
+
+def test_what_the_user_says_counts_more(pictures: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", f"--{YNNPACK}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT")
+    assert options(*pictures, "model.widths=[64,64]", "batch_size=32") == {}
+
+
+def test_a_wide_product_in_a_branch_counts() -> None:
+    narrow, wide, left = (jax.ShapeDtypeStruct(shape, "f4") for shape in ((784, 64), (784, 2560), (32, 784)))
+
+    def branching(left, narrow, wide):
+        found = left @ narrow
+        return found, jax.lax.cond(found[0, 0] > 0, lambda: (left @ wide).sum(), lambda: 0.0)
+
+    assert mostly_narrow(jax.make_jaxpr(lambda left, narrow, wide: left @ narrow)(left, narrow, wide))
+    assert not mostly_narrow(jax.make_jaxpr(branching)(left, narrow, wide))
+
+
+def test_a_run_says_what_the_compiler_was_told(pictures: tuple[str, ...], tmp_path: Path) -> None:
+    run_fit(tmp_path / "run", *pictures, "model.widths=[64,64]", "batch_size=32")
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["xla_options"] == {YNNPACK: NOTHING}
 
 
 @pytest.mark.parametrize("model", [("model.widths=[64,64]",), ("model=vae", "model.widths=[64]")])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigtrain.run.fatal import not_fatal
 from bigtrain.sweep.report.axes import cut
 from bigtrain.sweep.report.curve_chart import bounds
 from bigtrain.sweep.report.importance import importance
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 BEST = "#d9480f"
 
 
-def write(view: View) -> list[Path]:
-    """Draws what there is something to draw of, and says what was written."""
+def write(view: View, say: Callable[..., None]) -> list[Path]:
+    """Draws what there is something to draw of, and returns what was written; says what could not be."""
     drawings: dict[str, Callable[[View], Figure | None]] = {
         "curves.png": curves,
         "parallel.png": parallel,
@@ -31,17 +32,22 @@ def write(view: View) -> list[Path]:
     }
     written = []
     for name, draw in drawings.items():
-        figure = draw(view)
-        if figure is not None:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-            content = io.BytesIO()
-            with warnings.catch_warnings():  # a value may be in a script that the font has not
-                warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-                FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
-            write_whole(view.sweep.directory / name, content.getvalue())
-            written.append(view.sweep.directory / name)
+        with not_fatal(name, say, whatever=True):
+            figure = draw(view)
+            if figure is not None:
+                write_whole(view.sweep.directory / name, _png(figure))
+                written.append(view.sweep.directory / name)
     return written
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    content = io.BytesIO()
+    with warnings.catch_warnings():  # a value may be in a script that the font has not
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    return content.getvalue()
 
 
 def curves(view: View) -> Figure | None:
@@ -57,7 +63,7 @@ def curves(view: View) -> Figure | None:
         if clipped:
             margin = 0.03 * (high - low)
             axis.set_ylim(low - margin, high + margin)
-        axis.set_title(metric.replace("/", " "))
+        axis.set_title(metric.replace("/", " "), parse_math=False)
         axis.set_xlabel("step")
         axis.grid(alpha=0.25)
     return figure
@@ -100,7 +106,8 @@ def bars(view: View) -> Figure | None:
         drawn = axis.barh(range(len(shares)), list(shares.values()), color="#2b66a8")
         axis.set_yticks(range(len(shares)), [cut(key, 30) for key in shares], parse_math=False)
         axis.bar_label(drawn, [f"{share:.0%}" for share in shares.values()], padding=4)
-        axis.set(title=one.objective, xlabel="variance explained by the key alone", xlim=(0, 1))
+        axis.set(xlabel="variance explained by the key alone", xlim=(0, 1))
+        axis.set_title(one.objective, parse_math=False)
         axis.spines[["top", "right"]].set_visible(False)
     return figure
 
