@@ -14,8 +14,8 @@ from tiny import quick_compiling
 
 jax.config.update("jax_num_cpu_devices", 8)
 QUICKLY = {
-    "augment", "inference", "models", "sweep", "tasks", "train", "test_equalities", "test_members", "test_meshes",
-    "test_nonfinite", "test_surroundings",
+    "augment", "cli", "faults", "inference", "models", "optim", "parallel", "sweep", "tasks", "train",
+    "test_equalities", "test_members", "test_meshes",
 }  # fmt: skip
 """Folders and modules whose programs run for a few steps: compiling them is what their tests take."""
 UNDRAWN = {"test_equalities", "test_members", "test_meshes"}
@@ -35,9 +35,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both sides of an equality are compiled alike."""
+    """Both sides of an equality are compiled alike, also where one is a process of its own."""
     quick = QUICKLY & {request.path.parent.name, request.path.stem}
-    with quick_compiling() if quick else contextlib.nullcontext():
+    with pytest.MonkeyPatch.context() as patch, quick_compiling() if quick else contextlib.nullcontext():
+        if quick:
+            patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         yield
 
 

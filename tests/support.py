@@ -18,12 +18,18 @@ from bigtrain.config.check import Checked
 from bigtrain.config.compose import to_yaml
 from bigtrain.config.trust import Trust
 from bigtrain.data.load import load_data
+from bigtrain.data.placement import choose
+from bigtrain.parallel import mesh
+from bigtrain.parallel.arrays import put
+from bigtrain.parallel.rules import Rules
 from bigtrain.run.clock import Clock
 from bigtrain.run.directory import RunDirectory
 from bigtrain.tracking.console import Console
 from bigtrain.train import interrupt
 from bigtrain.train.fit import begin, fit
-from bigtrain.train.prepare import Prepared, prepare
+from bigtrain.train.lower import Lowered
+from bigtrain.train.prepare import Prepared, feed_settings, outline, prepare
+from bigtrain.train.program import typed_number
 from bigtrain.train.state import TrainState
 
 _LAST: dict[tuple[str, ...], Prepared] = {}
@@ -34,6 +40,24 @@ def prepared(*overrides: str) -> tuple[Prepared, Checked, Trust]:
     """A compiled run."""
     _, checked, trusted = understood(list(overrides), None, [])
     return prepare(checked, trusted, load_data(checked, trusted)), checked, trusted
+
+
+def lowered(*overrides: str) -> tuple[Lowered, dict[str, float]]:
+    """The program of a run before it is compiled, and the values of its numbers."""
+    _, checked, trusted = understood(list(overrides), None, [])
+    dataset, rules = load_data(checked, trusted), Rules.of(mesh.make(checked.run.mesh), checked.run.mesh)
+    made = outline(checked, trusted, dataset, rules)
+    how = feed_settings(checked.run, made.lengths.steps)
+    placement, _ = choose(dataset.splits["train"], dataset.spec, made.order, rules, **how)
+    return made.lowered((placement.abstract(), placement.capacity)), made.values
+
+
+def fresh(*overrides: str) -> TrainState:
+    """The state of a run before its first step; nothing but what makes it is compiled."""
+    program, values = lowered(*overrides)
+    numbers = {name: put(typed_number(name, value), program.rules.sharding()) for name, value in values.items()}
+    state: TrainState = program.parts["init"].compile(program.options["init"])(numbers)
+    return state
 
 
 def run_fit(run_dir: Path, *overrides: str) -> dict[str, Any]:

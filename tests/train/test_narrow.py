@@ -8,29 +8,18 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from support import losses_of, run_fit
+from support import losses_of, lowered, run_fit
 
-from bigtrain.cli.fit import understood
-from bigtrain.data.load import load_data
-from bigtrain.data.placement import choose
-from bigtrain.parallel import mesh
-from bigtrain.parallel.rules import Rules
 from bigtrain.train import lower
 from bigtrain.train.lower import NOTHING, YNNPACK
 from bigtrain.train.narrow import mostly_narrow
-from bigtrain.train.prepare import feed_settings, outline
 
 PICTURES = ("steps=20", "log_every=1", "data.test=0.1")
 
 
 def options(*overrides: str) -> dict[str, bool | str]:
     """What XLA is told of a run's steps."""
-    _, checked, trusted = understood(list(overrides), None, [])
-    dataset, rules = load_data(checked, trusted), Rules.of(mesh.make(checked.run.mesh), checked.run.mesh)
-    made = outline(checked, trusted, dataset, rules)
-    how = feed_settings(checked.run, made.lengths.steps)
-    placement, _ = choose(dataset.splits["train"], dataset.spec, made.order, rules, **how)
-    return made.lowered((placement.abstract(), placement.capacity)).options["advance"]
+    return lowered(*overrides)[0].options["advance"]
 
 
 @pytest.fixture
