@@ -166,6 +166,7 @@ def test_random_tokens_are_the_same_every_time_and_cover_the_vocabulary() -> Non
     assert len(random_tokens(vocabulary=128_256, length=8).spec.vocabulary) == 128_256
 
 
+@pytest.mark.long
 def test_two_plans_at_the_same_time() -> None:
     command = [sys.executable, "-m", "bigtrain", "plan", "model.widths=[8]", "--json"]
     root = Path(__file__).parents[2]

@@ -85,7 +85,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("chunk", [1, 3, 5, 10, 64])
+@pytest.mark.parametrize("chunk", [1, 3, pytest.param(5, marks=pytest.mark.long), 10, 64])
 def test_in_chunks_is_the_same_loss_with_the_same_gradient(family, chunk):
     tokens = jax.random.randint(jax.random.key(2), (4, STEPS + 1), 0, 7)
     batch = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:], "weights": jnp.array([1.0, 0.0, 1.0, 1.0])}
