@@ -15,7 +15,7 @@ from tiny import quick_compiling
 jax.config.update("jax_num_cpu_devices", 8)
 QUICKLY = {
     "augment", "cli", "faults", "inference", "models", "optim", "parallel", "sweep", "tasks", "train",
-    "test_equalities", "test_members", "test_meshes",
+    "test_bench_growth", "test_equalities", "test_members", "test_meshes",
 }  # fmt: skip
 """Folders and modules whose programs run for a few steps: compiling them is what their tests take."""
 UNDRAWN = {"test_equalities", "test_members", "test_meshes"}

@@ -147,7 +147,7 @@ class _Wish:
     ) -> list[Member]:
         """The first round, understood; and so is every other value of a list, before anything starts.
 
-        Of a run that is to rest first, what it says of its own end is not known yet.
+        A run that rests first is told where, and that hides a `stop_at` of its own: its values are looked at as well.
         """
         from bigtrain.sweep.space import unmet
         from bigtrain.sweep.trial import Proposal

@@ -20,5 +20,5 @@ def not_fatal(what: str, say: Callable[..., None], *, whatever: bool = False) ->
     except Exception as error:
         if not isinstance(error, OSError) and not whatever:
             raise
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        say(f"{what} could not be written: {why.strip().splitlines()[0]}", style="yellow")
+        why = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+        say(f"{what} could not be written: {why.splitlines()[0]}", style="yellow")

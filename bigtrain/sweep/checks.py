@@ -22,7 +22,7 @@ def check_own(space: Space, base: Sequence[str]) -> None:
     if "run_dir" in keys:
         raise ConfigError("run_dir", "each run of a sweep has its own", hint="the folder of them all is sweep_dir=…")
     if "stop_at" in keys:
-        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
+        raise _stops()
 
 
 def check_run(checked: Checked, score: Score, *, rests: bool = False) -> None:
@@ -34,7 +34,7 @@ def check_run(checked: Checked, score: Score, *, rests: bool = False) -> None:
         rests: whether the search says where it stops.
     """
     if checked.run.stop_at is not None and not rests:
-        raise ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
+        raise _stops()
     joined = asdict(checked.run.distributed)
     given = [name for name, value in joined.items() if value != getattr(DistributedConfig, name)]
     if joined["num_processes"] == 1:  # says what is so
@@ -46,6 +46,10 @@ def check_run(checked: Checked, score: Score, *, rests: bool = False) -> None:
     if score == "best" and "jsonl" not in checked.loggers:
         problem = "'best' is read from metrics.jsonl, and there is no jsonl logger"
         raise ConfigError("sweep.score", problem, hint="logger=[jsonl]")
+
+
+def _stops() -> ConfigError:
+    return ConfigError("stop_at", "is up to the search of a sweep", hint="how long runs train is steps=…")
 
 
 def check_one_process(every: Sequence[Checked], launching: Sequence[str]) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from meshes import CUBE, FAMILIES, MESHES, REFUSED, SHORT, unexpected
 from support import fitted, losses_of, prepared, run_fit, state_hash
-from tiny import quick_compiling
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.plan.collectives import collectives
@@ -38,8 +37,7 @@ SOME = {("lstm", "fsdp_tensor"), ("seq2seq", "fsdp_tensor")}  # the others take 
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Transformer on one device."""
     folder = tmp_path_factory.mktemp("single") / "run"
-    with quick_compiling():
-        run_fit(folder, *GPT, *SHORT)
+    run_fit(folder, *GPT, *SHORT)
     return folder
 
 

@@ -24,7 +24,7 @@ from bigtrain.data import placement
 from bigtrain.data.placement import Dispatch, Streamed, choose
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Spec
-from bigtrain.data.workers import Batches, batches, steps_of
+from bigtrain.data.workers import Batches, Packed, batches, steps_of
 from bigtrain.parallel.mesh import make
 from bigtrain.parallel.rules import Rules
 
@@ -156,6 +156,12 @@ def test_steps_together_are_the_steps() -> None:
 
 
 @pytest.mark.slow
+def test_fields_without_numbers_come_in_batches_too() -> None:
+    packed = Packed({"inputs": np.arange(12).reshape(6, 2), "nothing": np.zeros((6, 0))}, 3)
+    assert [batch["nothing"].shape for batch in packed.batches()] == [(2, 0)] * 3
+    np.testing.assert_array_equal([batch["inputs"] for batch in packed.batches()], np.arange(12).reshape(3, 2, 2))
+
+
 def test_two_real_workers() -> None:
     """Each batch is the one of its step; a killed worker and an example that can't be read are told in one line."""
     reading = batches(SOURCE, ORDER, start=995, workers=2, batch_bytes=1)

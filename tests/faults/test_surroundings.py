@@ -17,7 +17,6 @@ import pytest
 from processes import command, environment, wait_for
 from sources import broken, saved, trained
 from support import metrics_of
-from tiny import quick_compiling
 
 from bigtrain.config.errors import RunError
 from bigtrain.data import placement
@@ -238,9 +237,8 @@ def test_a_lost_data_worker_ends_the_run_with_what_it_has_saved(
     assert str(raised.value) == lost
     assert saved(tmp_path / "run") == [13]
     monkeypatch.undo()
-    with quick_compiling():
-        assert trained(monkeypatch, broken(None), tmp_path / "run", *chosen, "data_workers=0")["steps"] == 40
-        trained(monkeypatch, broken(None), tmp_path / "whole", *chosen, "data_workers=0")
+    assert trained(monkeypatch, broken(None), tmp_path / "run", *chosen, "data_workers=0")["steps"] == 40
+    trained(monkeypatch, broken(None), tmp_path / "whole", *chosen, "data_workers=0")
     assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "whole")
 
 

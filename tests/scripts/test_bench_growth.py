@@ -10,7 +10,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from bench_growth import ROWS, compiled, made_up, slope
-from tiny import quick_compiling
 
 
 def test_the_exponent_of_a_power_law() -> None:
@@ -21,8 +20,7 @@ def test_the_exponent_of_a_power_law() -> None:
 def test_twice_the_batch_is_twice_the_operations(family: str, tmp_path: Path) -> None:
     row = next(row for row in ROWS if row.family == family and row.size == "batch")
     sizes, flops = (8, 16), []
-    with quick_compiling():
-        for size in sizes:
-            overrides = [text for text in row.overrides(size) if not text.startswith("model.width")]
-            flops.append(compiled([*overrides, *made_up(tmp_path, row, size)]).program.flops)
+    for size in sizes:
+        overrides = [text for text in row.overrides(size) if not text.startswith("model.width")]
+        flops.append(compiled([*overrides, *made_up(tmp_path, row, size)]).program.flops)
     assert 0.4 < slope(sizes, flops) < 1.1  # the optimizer's operations don't grow

@@ -147,6 +147,10 @@ def test_mistakes(texts: list[str], path: str, said: str) -> None:
     assert "Hydra" not in str(caught.value)
 
 
+def test_a_number_without_end_is_not_its_word() -> None:
+    assert parse_space(["x=inf,'inf',nan,'nan'"])[0][0].choices == ("inf", "'inf'", "nan", "'nan'")
+
+
 PLAIN = st.one_of(
     st.integers(-(10**6), 10**6),
     st.booleans(),

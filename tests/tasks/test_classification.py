@@ -38,8 +38,7 @@ def test_the_loss_is_the_cross_entropy_to_the_smoothed_target(task, shape, smoot
 
 @pytest.mark.parametrize("task", [Classification, LanguageModeling])
 def test_smoothing_is_for_training_alone(task):
-    random = np.random.default_rng(0)  # its own: how many others have drawn before depends on the order of tests
-    call, batch = given(random.normal(size=(B, T, V)), random.integers(0, V, (B, T)))
+    call, batch = given(RANDOM.normal(size=(B, T, V)), RANDOM.integers(0, V, (B, T)))
     made = task(label_smoothing=0.3)
     assert isinstance(made, Judging)
     np.testing.assert_array_equal(made.judge(call, batch, KEY)[0], task().elements(call, batch, KEY)[0])
