@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from partners import partners
-from support import losses_of, prepared, run_fit, state_hash
+from support import fresh, losses_of, lowered, run_fit, state_hash
 
 from bigtrain.config import groups
 from bigtrain.inference.load import load
@@ -18,11 +18,12 @@ from bigtrain.models.split import split
 
 GROUPS = groups.groups(groups.search_dirs())
 LARGE = (
-    "cnn/resnet34", "cnn/resnet50", "cnn/vgg11", "cnn/vgg13", "cnn/vgg16", "cnn/vgg19", "transformer/gpt2_large",
-    "transformer/gpt2_medium", "transformer/gpt2_xl", "transformer/llama2_7b", "transformer/llama3_1b",
-    "transformer/llama3_8b", "transformer/vit_base", "transformer/vit_small",
+    "cnn/alexnet", "cnn/resnet18", "cnn/resnet34", "cnn/resnet50", "cnn/vgg11", "cnn/vgg13", "cnn/vgg16",
+    "cnn/vgg19", "transformer/gpt2_large", "transformer/gpt2_medium", "transformer/gpt2_xl",
+    "transformer/llama2_7b", "transformer/llama3_1b", "transformer/llama3_8b", "transformer/vit_base",
+    "transformer/vit_small", "seq2seq/gru",
 )  # fmt: skip
-"""Presets that take long to compile and differ from others in number and size of their layers alone: pytest -m long."""
+"""Presets that take long to compile and of which others have all the kinds of layers: pytest -m long."""
 
 MEMBERS = [
     pytest.param(group, name, marks=[pytest.mark.long] if name in LARGE else [])
@@ -70,9 +71,8 @@ def test_recipe_composes_and_says_its_command(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", CLASSES.values(), ids=CLASSES)
 def test_fresh_parameters_are_those_of_the_constructor(name: str, tmp_path: Path) -> None:
-    ready, _, _ = prepared(*overrides_for("model", name, tmp_path))
-    state = ready.program.init(ready.program.numbers(ready.values))
-    key = jax.random.split(jax.random.key(0), 3)[0]
-    _, parts = split(ready.program.definition.make_model(key))
+    chosen = overrides_for("model", name, tmp_path)
+    state, key = fresh(*chosen), jax.random.split(jax.random.key(0), 3)[0]
+    _, parts = split(lowered(*chosen)[0].definition.make_model(key))
     for path, value in parts.params.items():
         np.testing.assert_allclose(state.params[path], value, rtol=1e-5, atol=1e-6)
