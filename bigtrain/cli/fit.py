@@ -20,7 +20,7 @@ from bigtrain.config.trust import Trust
 from bigtrain.parallel import cluster, distributed
 from bigtrain.parallel.alike import check_alike
 from bigtrain.run.clock import Clock
-from bigtrain.run.directory import RunDirectory
+from bigtrain.run.directory import RunDirectory, check_named
 from bigtrain.run.lock import held
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def _created(path: Path, composed: Composed, typed: Sequence[str], holding: Exit
 def _existing(path: Path, *, new: bool) -> bool:
     """Whether a run is there to be continued; where a new one is to be made, that must be possible."""
     if RunDirectory.exists(path):
+        check_named("run_dir", path)
         return True
     if new:
         RunDirectory.check_new(path)

@@ -47,10 +47,19 @@ _BEGUN = (".lock", "overrides.json", ".overrides.json.partial", ".config.yaml.pa
 
 ADOPTED = "adopted.json"
 SEEN_SECONDS = 30.0  # within which a file that one host has written is to be seen by the others
+_OF_URLS = "%#?|"
 
 
 def check_named(key: str, path: Path) -> None:
-    """Refuses a folder whose whole name is not UTF-8: it couldn't be written down, nor handed to what saves arrays."""
+    """Refuses a folder whose whole name can't be handed to what saves arrays, as a URL in UTF-8.
+
+    With `a%20b` they would be written to `a b`.
+    """
+    if found := sorted(set(_OF_URLS) & set(str(path.absolute()))):
+        problem = (
+            f"{str(path.absolute())!r} has {' and '.join(map(repr, found))}, which no checkpoint can be saved below"
+        )
+        raise ConfigError(key, problem, hint=f"name a folder, and all above it, without: {key}=…")
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError as error:

@@ -139,6 +139,21 @@ def test_values_of_a_file_are_read_as_yaml_has_them(tmp_path: Path) -> None:
     assert {"clip_norm: null", "profile: false", "ema: 0.5"} <= set(found.out.splitlines())
 
 
+@pytest.mark.parametrize("verb", [("-m", "seed=1,2"), ("seed=1",)])
+@pytest.mark.parametrize("name", ["50%", "a%20b", "a#b", "a?b", "a|b"])
+def test_a_folder_below_which_no_checkpoint_could_be_saved(
+    name: str, verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrays are saved by a URL, in which these mean something else; those of `a%20b` came to `a b`."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    found = bigtrain("fit", *SMALL, *verb)
+    assert found.code == 2, found.err
+    assert "which no checkpoint can be saved below" in found.err
+    assert list(folder.iterdir()) == list(tmp_path.glob("a b")) == []
+
+
 @pytest.mark.parametrize("verb", [("-m", "seed=1,2", "sweep_dir=x\udcff"), ("-m", "seed=1,2"), ("seed=1",)])
 def test_a_folder_that_is_not_utf8(verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / ("plain" if "udcff" in ascii(verb) else "b\udcff")
