@@ -100,7 +100,11 @@ def _name_cudnn() -> None:
     """
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
-    if getattr(cudnn, "cuda_versions", None) is None and hasattr(cudnn, "check_cudnn_version"):
+    found = getattr(cudnn, "check_cudnn_version", None)
+    try:
+        if found is not None:
+            found()
+    except RuntimeError:  # JAX's CUDA plugin alone brings no cuDNN
         cudnn.check_cudnn_version = lambda: CUDNN
 
 

@@ -110,6 +110,19 @@ def test_layers_together_are_one_product_where_that_is_faster(monkeypatch, platf
     assert str(traced).count("dot_general") == products
 
 
+@pytest.mark.parametrize(("platform", "barriers"), [("cuda", 1), ("tpu", 0)])
+def test_gradients_of_layers_together_lie_side_by_side_once_on_nvidia_s_gpus(platform, barriers):
+    """XLA would put them there for each of the two products that read them."""
+    layers = [Linear(6, size, use_bias=False, rngs=nnx.Rngs(size)) for size in (4, 2)]
+
+    def loss(kernels, values):
+        return sum(jnp.sum(jnp.sin(part)) for part in linear._joint(values, kernels))
+
+    given = tuple(layer.kernel[...] for layer in layers), drawn(5, 6)
+    lowered = jax.jit(jax.grad(loss, (0, 1))).trace(*given).lower(lowering_platforms=(platform,))
+    assert lowered.as_text().count("optimization_barrier") == barriers
+
+
 def test_layers_together_keep_no_kernel_twice():
     layers = [Linear(6, size, rngs=nnx.Rngs(size)) for size in (4, 2)]
 

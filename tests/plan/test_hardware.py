@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
 from bigtrain.config.errors import ConfigError
 from bigtrain.parallel.peak import tabled
+from bigtrain.plan import topology
 from bigtrain.plan.gpu_target import CORES, target
 from bigtrain.plan.hardware import CHIPS, parse, usable
 from bigtrain.plan.topology import environment
@@ -85,3 +87,17 @@ def test_gpus_are_described_for_the_compiler() -> None:
 def test_several_tpu_plans_at_a_time_may_load_the_library() -> None:
     assert environment(parse("tpu-v5e-4"))["ALLOW_MULTIPLE_LIBTPU_LOAD"] == "1"
     assert "ALLOW_MULTIPLE_LIBTPU_LOAD" not in environment(parse("h100"))
+
+
+@pytest.mark.parametrize("installed", [0, 91_500])
+def test_attention_is_planned_as_cudnn_s_also_where_only_jax_s_plugin_is_installed(
+    installed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check() -> int:
+        if not installed:
+            raise RuntimeError("cuDNN not found.")
+        return installed
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", check)
+    topology._name_cudnn()
+    assert cudnn.check_cudnn_version() == (installed or topology.CUDNN)
