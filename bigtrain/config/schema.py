@@ -43,7 +43,8 @@ class CheckpointConfig:
     """When the training state is saved, and which saves are kept.
 
     Args:
-        every: how often to save; the last step is always saved.
+        every: how often to save; the last step is always saved. Saves given as a share of the run (10%) are at least a
+            second apart.
         keep: how many of the newest checkpoints to keep.
         keep_every: also save at every multiple of this, and keep all of those.
         minutes: also save when so many minutes have passed since the last save.

@@ -32,7 +32,7 @@ CPU_RESIDENT_BYTES = 1 << 29  # on a CPU a larger training set is streamed: the 
 DEVICE_SHARE = 0.25  # of an accelerator's memory, at most so much is given to the training set
 CHUNK_BYTES = 64 << 20  # at most this much is gathered for one dispatch
 QUEUED = 2  # chunks that a streaming thread prepares ahead
-STEPS, STREAMED_STEPS = 1024, 64  # at most so many in a dispatch: indices are small, examples are copied
+STEPS, STREAMED_STEPS = 4096, 64  # at most so many in a dispatch: indices are small, examples are copied
 BLOCK = 8192  # examples read at a time where a whole set is put on the devices
 INDEX_BYTES = 1 << 20  # at most this much of indices for one dispatch
 

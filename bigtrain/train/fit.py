@@ -35,7 +35,7 @@ from bigtrain.train.finish import finish, times, writer
 from bigtrain.train.finite import Diverged
 from bigtrain.train.log import Log
 from bigtrain.train.loop import train
-from bigtrain.train.pace import AgreedPace, Pace
+from bigtrain.train.pace import GPU_SECONDS, TARGET_SECONDS, AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
 from bigtrain.train.provenance import provenance
@@ -189,8 +189,9 @@ def attempt(
 
 def paced(ready: Prepared, turn: int = 0) -> Pace | AgreedPace:
     """How long the dispatches of a run are; after it has gone back, processes agree on that anew: `turn` counts."""
-    on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
-    own = Pace(ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto", together=on_cpu)
+    platform, fixed = ready.rules.mesh.devices.flat[0].platform, ready.run.steps_per_dispatch != "auto"
+    target = GPU_SECONDS if platform == "gpu" else TARGET_SECONDS
+    own = Pace(ready.placement.capacity, fixed=fixed, together=platform in ("cpu", "gpu"), target=target)
     peers = distributed.current()
     if peers.count == 1 or own.fixed:
         return own
@@ -262,7 +263,8 @@ def assemble(
     scores: dict[int, dict[str, float]] = {}
     parts: list[hooks.Hook] = [] if run.on_nonfinite == "skip" else [beside.check]
     parts += [hooks.Progress(lengths.steps, beside.console.advance), log]
-    when = When(lengths.save_every, lengths.keep_every, run.checkpoint.minutes, lengths.log_every, lengths.steps)
+    minutes, last = run.checkpoint.minutes, lengths.steps
+    when = When(lengths.save_every, lengths.keep_every, minutes, lengths.log_every, last, apart=lengths.save_apart)
     facts = {"data": start.data, "made": dict(beside.made)}
     save = hooks.Save(when, checkpoints, scores, log, dict(start.waiting), start.rollbacks, facts)
     rescue = Rescue(lengths.steps, save.save, say)

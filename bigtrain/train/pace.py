@@ -13,6 +13,7 @@ from bigtrain.data.placement import Dispatch
 
 OFTEN = 16  # of the first dispatches every fourth is agreed on, later those whose number is a power of two
 TARGET_SECONDS = 0.1  # a dispatch costs Python about 0.5 ms; ten dispatches a second keep its share under 1%
+GPU_SECONDS = 0.25  # there, a call returns when its steps are done, so the device waits for Python: 2 to 5 ms
 LONG_STEPS, LONG_SECONDS = 8, 2.0  # slow steps: their memory is allocated anew by each dispatch, so one takes several
 CLEAR_SECONDS = 0.02  # a step that takes longer is timed well enough by itself
 
@@ -53,12 +54,20 @@ class AgreedPace:
 class Pace:
     """Starts with one step and doubles while dispatches are shorter than the target, up to the feed's capacity.
 
-    The target is a tenth of a second. Where slow steps are put `together`, as on a CPU, it is at least eight steps, or
-    as many of them as fit into two seconds. A step slow enough to be timed by itself decides at once, without doubling.
+    Where slow steps are put `together`, as on a CPU or a GPU, a dispatch is at least eight of them, or as many as fit
+    into two seconds. A step slow enough to be timed by itself decides at once, without doubling.
+
+    Args:
+        capacity: the most steps that the feed holds.
+        fixed: always as many.
+        together: whether slow steps are put together.
+        target: seconds of a dispatch.
     """
 
-    def __init__(self, capacity: int, *, fixed: bool = False, together: bool = False) -> None:
-        self.capacity, self.fixed, self.together = capacity, fixed, together
+    def __init__(
+        self, capacity: int, *, fixed: bool = False, together: bool = False, target: float = TARGET_SECONDS
+    ) -> None:
+        self.capacity, self.fixed, self.together, self.target = capacity, fixed, together, target
         self.steps = capacity if fixed else 1
         self._pending: tuple[int, Any] | None = None
         self._clock = time.perf_counter()
@@ -82,7 +91,7 @@ class Pace:
         if self.fixed:
             return
         seconds = max(seconds_a_step, 1e-9)
-        wanted = max(1, int(TARGET_SECONDS / seconds))
+        wanted = max(1, int(self.target / seconds))
         if self.together:
             wanted = max(wanted, min(LONG_STEPS, int(LONG_SECONDS / seconds)))
         longer = wanted if seconds > CLEAR_SECONDS else 2 * self.steps

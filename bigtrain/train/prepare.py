@@ -30,6 +30,7 @@ from bigtrain.train.lower import Lowered, lower_program
 from bigtrain.train.once import Once
 from bigtrain.train.program import Definition, Program
 
+SAVE_APART = 1.0  # seconds; ten saves of a wide MLP cost a run of a quarter of a second on a GPU seven times as much
 EVALUATED_VALUES = 1 << 20  # numbers of inputs or scores that an evaluation batch may have beyond the training batch
 
 
@@ -42,6 +43,7 @@ class Lengths:
     eval_every: int
     log_every: int
     save_every: int
+    save_apart: float  # seconds
     keep_every: int | None  # of which steps every checkpoint is kept
     profile: tuple[int, int] | None  # the first step in the trace, and how many
     steps_per_epoch: float
@@ -79,11 +81,12 @@ def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duratio
         return duration.steps(steps_per_epoch=per_epoch, batch_size=run.batch_size, total=steps)
 
     every = {name: max(1, to_steps(run.duration(name))) for name in ("eval_every", "log_every")}
-    save = max(1, to_steps(Duration.parse(run.checkpoint.every)))
+    saving = Duration.parse(run.checkpoint.every)
+    save, apart = max(1, to_steps(saving)), SAVE_APART if saving.unit == "percent" else 0.0
     kept = None if run.checkpoint.keep_every is None else max(1, to_steps(Duration.parse(run.checkpoint.keep_every)))
     traced = _traced(run, to_steps, steps)
     stop = steps if run.stop_at is None else min(steps, to_steps(Duration.parse(run.stop_at)))
-    return Lengths(steps, stop, every["eval_every"], every["log_every"], save, kept, traced, per_epoch), to_steps
+    return Lengths(steps, stop, every["eval_every"], every["log_every"], save, apart, kept, traced, per_epoch), to_steps
 
 
 def _traced(run: RunConfig, to_steps: Callable[[Duration], int], steps: int) -> tuple[int, int] | None:

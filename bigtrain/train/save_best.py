@@ -12,16 +12,16 @@ import jax.numpy as jnp
 from bigtrain.train.hooks import Periodic, Save
 from bigtrain.train.state import TrainState
 
-HELD_BYTES = 1 << 26  # a larger state is written at once: a second one would take too much memory
+HELD_BYTES = 1 << 27  # a larger state is written at once: a second one would take too much memory
 
 
 @dataclass
 class SaveBest(Periodic):
     """Saves the state when its validation score is the best so far.
 
-    A run of a second would spend most of it on writing states that are soon beaten. Where it `holds`, the best is
-    copied, and written before the next checkpoint or at the end. A run that is killed in between does those steps, and
-    their evaluations, again.
+    A run of a second would spend most of it on writing states that are soon beaten. Where it `holds`, or has just
+    saved, the best is copied, and written before the next checkpoint or at the end. A run that is killed in between
+    does those steps, and their evaluations, again.
     """
 
     saver: Save
@@ -35,7 +35,8 @@ class SaveBest(Periodic):
             return
         if not checkpoints.improves(scores):
             return
-        if self.holds and sum(leaf.nbytes for leaf in jax.tree.leaves(state.as_dict())) <= HELD_BYTES:
+        holds = self.holds or self.saver.when.recent()
+        if holds and sum(leaf.nbytes for leaf in jax.tree.leaves(state.as_dict())) <= HELD_BYTES:
             with self.saver.log.clock.part("checkpoint"):
                 copied = _copied(state.as_dict())  # the state's own memory is reused
                 self.saver.held = Held(step, copied, self.saver.described(step, state))

@@ -22,6 +22,8 @@ class When:
         minutes: and when so many have passed since the last.
         agreed: where several processes look at the clock.
         last: the run's last step, at which it is saved anyway.
+        apart: a multiple of `every` counts only when so many seconds have passed since the last save, for a process by
+            itself.
         now: seconds, of a clock that only goes forward.
     """
 
@@ -30,6 +32,7 @@ class When:
     minutes: float | None = None
     agreed: int = 1
     last: int | None = None
+    apart: float = 0.0
     now: Callable[[], float] = time.monotonic
     _since: float = field(init=False)
 
@@ -48,11 +51,16 @@ class When:
 
     def due(self, step: int) -> bool:
         """Whether a save is due at a step that `after` has named, or the run's last."""
-        periods = [period for period in (self.every, self.keep_every) if period]
-        if step == self.last or any(step % period == 0 for period in periods):
+        if step == self.last or (self.keep_every and step % self.keep_every == 0):
+            return True
+        if step % self.every == 0 and not self.recent():
             return True
         several = distributed.current().count > 1
         return self.minutes is not None and several and distributed.current().shared("late", self.late)
+
+    def recent(self) -> bool:
+        """Whether the last save was less than `apart` ago; never of several processes, which would have to agree."""
+        return distributed.current().count == 1 and self.now() - self._since < self.apart
 
     def passed(self) -> bool:
         """Whether the time is over, for a process by itself."""

@@ -113,7 +113,7 @@ def test_what_fits_stays_on_the_device_unless_the_config_says_otherwise(placemen
 
     source = Claimed(COLUMNS) if kind is Streamed else SOURCE
     made, why = choose(source, SPEC, Order(examples, B, 0), rules(), placement=placement, capacity=None)
-    assert (type(made), why, made.capacity) == (kind, reason, {Resident: 1024, Streamed: 64}[kind])
+    assert (type(made), why, made.capacity) == (kind, reason, {Resident: 4096, Streamed: 64}[kind])
 
 
 def test_an_accelerator_gives_a_quarter_of_its_memory_and_a_silent_one_what_a_cpu_does():

@@ -115,6 +115,42 @@ def test_saves_by_the_clock() -> None:
     assert [When(10, 4).after(step) for step in (0, 4, 8, 10)] == [4, 8, 10, 12]
 
 
+def test_saves_that_are_a_share_of_the_run_are_apart() -> None:
+    now = [0.0]
+    when = When(10, 25, last=60, apart=1.0, now=lambda: now[0])
+    now[0] = 0.9
+    assert [when.due(step) for step in (10, 25, 60)] == [False, True, True], "what is asked for by its step is saved"
+    now[0] = 1.0
+    assert when.due(20)
+    when.saved()
+    assert not when.due(30)
+    now[0] = 2.5
+    assert when.due(30)
+
+
+def test_only_a_share_of_the_run_is_apart(tmp_path: Path) -> None:
+    chosen = (*SMALL, "steps=40", "checkpoint.keep=9")
+    run_fit(tmp_path / "steps", *chosen, "checkpoint.every=10")
+    assert RunDirectory(tmp_path / "steps").saved() == [10, 20, 30, 40]
+    run_fit(tmp_path / "share", *chosen, "checkpoint.every=25%")
+    assert len(RunDirectory(tmp_path / "share").saved()) < 4
+    states = [Checkpoints(tmp_path / name / "checkpoints").meta(40)["state"] for name in ("steps", "share")]
+    assert states[0] == states[1]
+
+
+def test_the_best_state_of_a_second_is_saved_with_the_next(tmp_path: Path) -> None:
+    """The greatest loss is taken for the best: that of the first evaluation."""
+    plain = tuple(word for word in SMALL if word != "checkpoint.best=false")
+    chosen = (*plain, "steps=40", "checkpoint.mode=max")
+    found = {}
+    for name, every in (("steps", "10"), ("share", "25%")):
+        result = run_fit(tmp_path / name, *chosen, f"checkpoint.every={every}")
+        found[name] = result["best"]
+        assert RunDirectory(tmp_path / name).saved() == [10, 40]
+    assert found["steps"] == found["share"]
+    assert found["steps"]["step"] == 10
+
+
 def test_the_clock_saves_a_run_between_its_steps(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the run changes; here the time is over after each dispatch."""
     often = (*SMALL, "steps=40", "checkpoint.every=40", "checkpoint.keep=99", "steps_per_dispatch=3")

@@ -1,8 +1,8 @@
 """bigtrain through `prepare` and `fit`, as `bigtrain fit` calls them, with metrics, loggers, progress and checkpoints.
 
 The clock runs while the training loop does. Evaluation is left out, since no other side evaluates. A window of a few
-seconds holds more saves than its share, at least the one at the end: they are timed by themselves and charged at the
-cadence of a run of the real length. `seconds` is loop - evaluation - saves + mean save * steps / cadence.
+seconds holds more saves than its share, at least the one at the end: they are timed by themselves and charged as often
+as a run of the real length has them, which is every 10%, at least a second apart, and at its end.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Trainer:
         loss = [line["train/loss"] for line in lines if "train/loss" in line][-1]
         self.breakdown = {name: round(seconds, 4) for name, seconds in loop.spent.items()} | {"saves": len(loop.saved)}
         save = loop.spent.get("checkpoint", 0.0) / max(1, len(loop.saved))
-        return loop.training() + save * steps / cadence, loss
+        apart = max(cadence, self.ready.lengths.save_apart * steps / loop.training())  # in steps
+        return loop.training() + save * (steps / apart + steps / self.workload.run_steps), loss
 
     def loss(self, steps: int, tail: int) -> float:
         """See `bench.worker.Trainer`."""
