@@ -63,11 +63,20 @@ class Placement(Protocol):
 
 
 def take(feed: Feed, at: jax.Array | int) -> dict[str, jax.Array]:
-    """Batch number `at` of a feed, inside the compiled program."""
+    """Batch number `at` of a feed, inside the compiled program.
+
+    It must be there, and not be counted from the end: on a GPU, to check or to turn a number round is a kernel a step.
+    """
     if isinstance(feed, tuple):
         arrays, indices = feed
-        return {name: array[indices[at]] for name, array in arrays.items()}
-    return {name: array[at] for name, array in feed.items()}
+        rows = _entry(indices, at)
+        given = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
+        return {name: array.at[rows].get(**given) for name, array in arrays.items()}
+    return {name: _entry(array, at) for name, array in feed.items()}
+
+
+def _entry(array: jax.Array, at: jax.Array | int) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(array, at, keepdims=False, allow_negative_indices=False)
 
 
 def prepare(spec: Spec, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:

@@ -32,6 +32,7 @@ from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import finite, step, steps
 from bigtrain.train.determinism import asking_cudnn
+from bigtrain.train.rows import Log, Rows
 from bigtrain.train.sharding import check_used, sharded, staying
 from bigtrain.train.state import TrainState
 from bigtrain.train.step import Batch, Metrics
@@ -118,14 +119,15 @@ class Definition:
                 after, metrics = finite.guarded(state, after, metrics, nonfinite=self.skips, spikes=most)
             return after, {**metrics, "learning_rate": Mean(rate.astype(jnp.float32), jnp.ones((), jnp.float32))}
 
-        def body(at: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        rows = Rows(jax.eval_shape(one, state, jnp.int32(0))[1], capacity)
+
+        def body(at: jax.Array, carry: tuple[TrainState, Log]) -> tuple[TrainState, Log]:
             state, log = carry
             state, metrics = one(state, jnp.int32(at))
-            return staying(state, recipe), jax.tree.map(lambda entries, value: entries.at[at].set(value), log, metrics)
+            return staying(state, recipe), rows.written(log, at, metrics)
 
-        shapes = jax.eval_shape(one, state, jnp.int32(0))[1]
-        log = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
-        return steps.loop(number, steps.block(self.spec, state, feed), body, (state, log))
+        state, log = steps.loop(number, steps.block(self.spec, state, feed), body, (state, rows.empty()))
+        return state, rows.metrics(log)
 
     def batch(self, feed: Feed, at: jax.Array | int, key: jax.Array, numbers: Numbers) -> Batch:
         """Batch number `at` of a feed as a training step sees it; `key` is the step's."""
