@@ -15,7 +15,7 @@ from bigtrain.parallel import distributed
 
 if TYPE_CHECKING:
     from bigtrain.config.check import Checked
-    from bigtrain.train.prepare import Prepared
+    from bigtrain.train.prepare import Lengths, Prepared
 
 
 def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, str]]:
@@ -31,7 +31,7 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
         ("task", _task(ready, checked)),
         ("optimizer", _optimizer(ready, checked)),
         ("steps", f"{lengths.steps:,} of {run.batch_size} examples ({passes} steps)"),
-        ("every", f"evaluate {lengths.eval_every:,}, save {lengths.save_every:,}, log {lengths.log_every:,} steps"),
+        ("every", _every(lengths)),
         ("devices", _devices(ready)),
         ("precision", "f32" if run.precision == "f32" else "bf16 in the model, f32 for parameters and losses"),
         ("dispatch", _dispatch(ready)),
@@ -226,11 +226,17 @@ def _sharding(ready: Prepared) -> str | None:
 def _dispatch(ready: Prepared) -> str:
     if ready.run.steps_per_dispatch != "auto":
         return f"{ready.placement.capacity} steps a call"
-    from bigtrain.train.pace import LONG_SECONDS, LONG_STEPS, TARGET_SECONDS
+    from bigtrain.train.pace import LONG_SECONDS, LONG_STEPS, Pace
 
-    on_cpu = ready.rules.mesh.devices.flat[0].platform == "cpu"
-    slow = f", or of {LONG_STEPS} slow steps, {LONG_SECONDS:g} s at most" if on_cpu else ""
-    return f"up to {ready.placement.capacity:,} steps a call (auto: calls of about {TARGET_SECONDS:g} s{slow})"
+    pace = Pace.of(ready.rules.mesh.devices.flat[0].platform, ready.placement.capacity)
+    slow = f", or of {LONG_STEPS} slow steps, {LONG_SECONDS:g} s at most" if pace.together else ""
+    return f"up to {pace.capacity:,} steps a call (auto: calls of about {pace.target:g} s{slow})"
+
+
+def _every(lengths: Lengths) -> str:
+    spaced = lengths.save_apart and distributed.current().count == 1
+    apart = f" (at least {lengths.save_apart:g} s apart)" if spaced else ""
+    return f"evaluate {lengths.eval_every:,}, save {lengths.save_every:,}{apart}, log {lengths.log_every:,} steps"
 
 
 def _compiled(ready: Prepared) -> str:

@@ -35,7 +35,7 @@ from bigtrain.train.finish import finish, times, writer
 from bigtrain.train.finite import Diverged
 from bigtrain.train.log import Log
 from bigtrain.train.loop import train
-from bigtrain.train.pace import GPU_SECONDS, TARGET_SECONDS, AgreedPace, Pace
+from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
 from bigtrain.train.provenance import provenance
@@ -189,9 +189,8 @@ def attempt(
 
 def paced(ready: Prepared, turn: int = 0) -> Pace | AgreedPace:
     """How long the dispatches of a run are; after it has gone back, processes agree on that anew: `turn` counts."""
-    platform, fixed = ready.rules.mesh.devices.flat[0].platform, ready.run.steps_per_dispatch != "auto"
-    target = GPU_SECONDS if platform == "gpu" else TARGET_SECONDS
-    own = Pace(ready.placement.capacity, fixed=fixed, together=platform in ("cpu", "gpu"), target=target)
+    platform = ready.rules.mesh.devices.flat[0].platform
+    own = Pace.of(platform, ready.placement.capacity, fixed=ready.run.steps_per_dispatch != "auto")
     peers = distributed.current()
     if peers.count == 1 or own.fixed:
         return own

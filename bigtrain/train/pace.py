@@ -72,6 +72,12 @@ class Pace:
         self._pending: tuple[int, Any] | None = None
         self._clock = time.perf_counter()
 
+    @classmethod
+    def of(cls, platform: str, capacity: int, *, fixed: bool = False) -> Pace:
+        """That of a run on devices of this platform."""
+        target = GPU_SECONDS if platform == "gpu" else TARGET_SECONDS
+        return cls(capacity, fixed=fixed, together=platform in ("cpu", "gpu"), target=target)
+
     def launched(self, dispatch: Dispatch, metrics: Any) -> None:
         """Waits until the dispatch before this one has ended, and adapts to how long it took."""
         if self._pending is not None:

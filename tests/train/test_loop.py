@@ -7,7 +7,7 @@ import pytest
 from bigtrain.data.placement import Dispatch
 from bigtrain.train.hooks import Periodic as Every
 from bigtrain.train.loop import dispatches
-from bigtrain.train.pace import GPU_SECONDS, Pace
+from bigtrain.train.pace import Pace
 
 
 def test_no_dispatch_runs_past_a_hook() -> None:
@@ -50,10 +50,13 @@ def test_slow_steps_are_put_together_for_up_to_two_seconds(seconds: float, steps
 
 
 def test_a_gpu_s_calls_are_longer() -> None:
-    pace = Pace(4096, together=True, target=GPU_SECONDS)
-    pace.steps = 4096
-    pace._adapt(1e-3)
-    assert pace.steps == 250
+    for platform, steps, slow in (("cpu", 100, 8), ("gpu", 250, 8), ("tpu", 100, 1)):
+        pace = Pace.of(platform, 4096)
+        pace.steps = 4096
+        pace._adapt(1e-3)
+        assert pace.steps == steps
+        pace._adapt(0.15)
+        assert pace.steps == slow
 
 
 def test_a_slow_step_decides_at_once() -> None:

@@ -138,6 +138,12 @@ def test_only_a_share_of_the_run_is_apart(tmp_path: Path) -> None:
     assert states[0] == states[1]
 
 
+@pytest.mark.parametrize(("every", "said"), [("10%", "save 20 (at least 1 s apart), log"), ("20", "save 20, log")])
+def test_the_summary_says_whether_saves_are_apart(every: str, said: str) -> None:
+    found = typed(f"fit --dry-run steps=200 checkpoint.every={every}")
+    assert said in found.out + found.err
+
+
 def test_the_best_state_of_a_second_is_saved_with_the_next(tmp_path: Path) -> None:
     """The greatest loss is taken for the best: that of the first evaluation."""
     plain = tuple(word for word in SMALL if word != "checkpoint.best=false")
