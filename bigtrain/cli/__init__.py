@@ -77,7 +77,7 @@ def _answered() -> int:
     import typer
 
     from bigtrain.cli.app import app
-    from bigtrain.config.errors import BigtrainError
+    from bigtrain.config.errors import BigtrainError, jax_setting
 
     sys.unraisablehook = _unraisable
     usage_error: Any = typer.BadParameter.__mro__[1]  # the base of all mistakes in arguments, which has no public name
@@ -96,6 +96,8 @@ def _answered() -> int:
     except OSError as error:
         return _unexpected(error) if error.errno not in _OF_THE_MACHINE else _failed(error)
     except Exception as error:
+        if (setting := jax_setting(error)) is not None:
+            return _told(setting)
         _explained(error)
         return _out_of_memory() if is_out_of_memory(error) else _unexpected(error)
 

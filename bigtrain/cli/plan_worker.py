@@ -15,7 +15,7 @@ from typing import Any
 
 from bigtrain.cli.fit import flags, understood
 from bigtrain.config.check import Checked
-from bigtrain.config.errors import BigtrainError
+from bigtrain.config.errors import BigtrainError, jax_setting
 from bigtrain.plan.hardware import parse
 
 
@@ -30,7 +30,8 @@ def main() -> None:
     except BigtrainError as error:
         answer = {"error": str(error), "code": error.exit_code}
     except Exception as error:  # whatever it is, the command that asked answers as `fit` would
-        answer = unexpected(error)
+        told = jax_setting(error)
+        answer = {"error": str(told), "code": told.exit_code} if told else unexpected(error)
     answers.write(json.dumps(answer))
     answers.close()
 

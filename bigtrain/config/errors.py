@@ -14,6 +14,7 @@ with the same code; where one is lost, the others end with 1.
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 import unicodedata
 from collections.abc import Iterable
@@ -56,6 +57,16 @@ class DataError(InputError):
 
     def __init__(self, where: object, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"{where}: {problem}" + (f"\n  {hint}" if hint else ""))
+
+
+def jax_setting(error: Exception) -> ConfigError | None:
+    """JAX's refusal, while it is imported, of a value in the environment; None for any other error."""
+    forms = r"Invalid value (.+) for JAX flag (\w+)", r"invalid truth value (.+) for environment '?(\w+)"
+    for form in forms if isinstance(error, ValueError) else ():
+        if found := re.match(form, str(error)):
+            value, name = found[1], found[2].upper()
+            return ConfigError(name, f"JAX takes no {value} for it", hint=f"unset {name}")
+    return None
 
 
 def harmless(text: str) -> str:

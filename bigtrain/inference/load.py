@@ -20,6 +20,7 @@ from bigtrain.inference.stored import Stored, read
 from bigtrain.models.split import Parts, Recipe
 from bigtrain.optim.chain import Chain
 from bigtrain.parallel import mesh as meshes
+from bigtrain.parallel.devices import all_devices
 from bigtrain.tasks import Task
 from bigtrain.train import step as train_step
 from bigtrain.train.prepare import model_numbers
@@ -73,6 +74,7 @@ def restore(stored: Stored) -> Trained:
     """The model that a run directory describes, with its arrays."""
     run, nodes = stored.checked.run, stored.checked.nodes
     meshes.simulate(run.mesh)  # before anything asks JAX for its devices
+    device = all_devices()[0]
     checkpoints = Checkpoints(stored.directory.checkpoints, run.checkpoint)
     at = _chosen(checkpoints, stored.checkpoint)
     chain = Chain(
@@ -86,7 +88,7 @@ def restore(stored: Stored) -> Trained:
     recipe, _ = made.recipe()
     numbers = _numbers(stored.checked, recipe)
     shapes = jax.eval_shape(made.init, {name: jax.numpy.asarray(value) for name, value in numbers.items()})
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(device)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
     state = TrainState(**checkpoints.restore(at, abstract.as_dict()))
     return Trained(stored.checked, stored.trusted, made, recipe, state, numbers, at)

@@ -10,7 +10,7 @@ from typing import Any
 from bigtrain.config import untrusted
 from bigtrain.config.check import Checked, check
 from bigtrain.config.compose import parse
-from bigtrain.config.errors import ConfigError, InputError
+from bigtrain.config.errors import ConfigError, DataError, InputError
 from bigtrain.config.overrides import unreadable
 from bigtrain.config.trust import Trust
 from bigtrain.data.serialize import spec_from_json
@@ -57,9 +57,11 @@ def read(
     check_expanded(values)
     trusted = Trust.of(trust)
     checked = check(values, trusted)
-    spec = spec_from_json(directory.read("spec.json", untrusted.LARGE), directory.path / "spec.json")
     _check_checkpoint(directory, checkpoint)
-    return Stored(directory, checked, trusted, spec, checkpoint)
+    plain, where = directory.read("spec.json", untrusted.LARGE), directory.path / "spec.json"
+    if plain is None:
+        raise DataError(where, "is not there", hint="bring it back from a copy, or train in a new run_dir")
+    return Stored(directory, checked, trusted, spec_from_json(plain, where), checkpoint)
 
 
 def _check_checkpoint(directory: RunDirectory, wanted: str) -> None:

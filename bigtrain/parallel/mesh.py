@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.schema import MeshConfig
 from bigtrain.parallel import distributed
+from bigtrain.parallel.devices import all_devices, check_settings
 
 AXES = ("data", "fsdp", "sequence", "tensor")
 """From the axis that communicates least to the one that communicates most: neighbours in the mesh are near."""
@@ -26,11 +27,11 @@ def simulate(cfg: MeshConfig) -> None:
         return
     with contextlib.suppress(RuntimeError):  # devices exist already: fine if they are as many as asked for
         jax.config.update("jax_num_cpu_devices", cfg.simulate)
+    jax.config.update("jax_platforms", "cpu")
     if (number := len(jax.local_devices(backend="cpu"))) != cfg.simulate:
         problem = f"{cfg.simulate} simulated devices were asked for, but JAX runs with {number}"
         raise ConfigError("mesh.simulate", problem, hint="start a fresh process")
     jax.config.update("jax_default_device", None)
-    jax.config.update("jax_platforms", "cpu")
 
 
 def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
@@ -41,9 +42,10 @@ def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         devices: what it is made of; by default all that JAX sees.
 
     Raises:
-        ConfigError: when there are too few devices, or some that no axis takes.
+        ConfigError: when there are too few devices, or some that no axis takes; when JAX is set as no run can be.
     """
-    found = list(jax.devices() if devices is None else devices)
+    check_settings()
+    found = list(all_devices() if devices is None else devices)
     processes = {device.process_index for device in found}
     shape = sizes(cfg, len(found), found[0].platform, several=len(processes) > 1)
     kept = {axis: size for axis, size in shape.items() if size > 1 or axis == "data"}

@@ -3,7 +3,7 @@
 config.yaml       the composed config, interpolations of the environment unresolved
 overrides.json    what was typed
 spec.json         the data's shapes, classes and vocabulary: enough to use the model without the data
-environment.json  versions, devices, commit
+environment.json  versions, devices, settings, commit
 metrics.jsonl     …and what the other loggers write
 checkpoints/      training states
 adopted.json      the run whose state this one began with, and at which step: a copy of population-based training

@@ -17,15 +17,16 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "hyd
 
 
 def describe() -> dict[str, Any]:
-    """Versions, devices and commit, for `environment.json`; asks JAX for its devices."""
-    import jax
+    """Versions, devices, settings and commit, for `environment.json`; asks JAX for its devices."""
+    from bigtrain.parallel.devices import all_devices, settings
 
     return {
         "bigtrain": bigtrain.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": dict(_versions()),
-        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        "devices": [f"{device.platform}:{device.device_kind}" for device in all_devices()],
+        "settings": settings(),
         "git_commit": _git_commit(str(Path.cwd())),
         "command": ["bigtrain", *sys.argv[1:]],
     }

@@ -38,7 +38,7 @@ from bigtrain.train.loop import train
 from bigtrain.train.pace import AgreedPace, Pace
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.profile import Profile
-from bigtrain.train.provenance import provenance
+from bigtrain.train.provenance import provenance, tell_changes
 from bigtrain.train.recover import Recovery, moved_on
 from bigtrain.train.rescue import Rescue
 from bigtrain.train.rest import Rest
@@ -123,6 +123,7 @@ def _fit(ready: Prepared, beside: Beside, listener: interrupt.Requests | None, *
     directory.write("spec.json", spec_to_json(ready.dataset.spec))
     config = directory.config() if beside.config is None else beside.config
     made = provenance(ready, config, found, start.data)
+    tell_changes(start, made, console.say)
     again = partial(begin, ready, checkpoints, numbers, console.say)
 
     def restored() -> tuple[TrainState, int]:

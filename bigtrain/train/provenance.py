@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bigtrain.data.fingerprint import Fingerprint
@@ -12,6 +12,7 @@ from bigtrain.parallel import distributed
 from bigtrain.run.code import sources_hash
 from bigtrain.run.directory import EXTENDABLE
 from bigtrain.train.prepare import Prepared
+from bigtrain.train.resume import Start
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 
@@ -40,7 +41,32 @@ def provenance(
         | {name: found for name, found in environment["packages"].items() if name in PACKAGES},
         "mesh": {name: int(size) for name, size in ready.rules.mesh.shape.items() if size > 1},
         "devices": environment["devices"],
+        "settings": environment["settings"],
         "processes": distributed.current().count,
+    }
+
+
+def tell_changes(start: Start, made: Mapping[str, Any], say: Callable[..., None]) -> None:
+    """Says what a run goes on with that is not what computed its checkpoint: it may have other numbers from here on."""
+    if start.made:
+        before, now = _deciding(start.made), _deciding(made)
+        changed = [
+            f"{name} {before[name]} → {now[name]}" for name in before.keys() & now.keys() if before[name] != now[name]
+        ]
+        if changed:
+            text = f"note: not as it was up to step {start.step:,}: {', '.join(sorted(changed))}"
+            say(f"{text}; the bits may differ from those of a run without a break", style="yellow")
+
+
+def _deciding(made: Mapping[str, Any]) -> dict[str, str]:
+    """By name, what decides about the bits that the same config and data give."""
+    devices, mesh = made["devices"], made["mesh"]
+    return {
+        **made["versions"],
+        **made.get("settings", {}),  # not in checkpoints of before
+        "sources of bigtrain": made["code"]["sources"][:12],
+        "devices": f"{len(devices)} of {devices[0]}",
+        "mesh": " ".join(f"{axis}={size}" for axis, size in mesh.items()) or "of one",
     }
 
 

@@ -26,6 +26,7 @@ class Start:
     data: fingerprint.Fingerprint = field(default_factory=dict)
     skips: dict[str, Any] = field(default_factory=dict)  # the steps that were left out
     rollbacks: list[Rollback] = field(default_factory=list)  # where the run has gone back
+    made: dict[str, Any] = field(default_factory=dict)  # what the state came from
 
 
 def begin(
@@ -51,8 +52,8 @@ def begin(
             damaged[step] = problem
             continue
         _fall_back(checkpoints, damaged, step, say)
-        window, waiting, skips = (meta.get(name) or {} for name in ("window", "early_stopping", "skips"))
-        return Start(state, step, window, waiting, data, skips, meta.get("rollbacks") or [])
+        window, waiting, skips, made = (meta.get(name) or {} for name in ("window", "early_stopping", "skips", "made"))
+        return Start(state, step, window, waiting, data, skips, meta.get("rollbacks") or [], made)
     if damaged:
         raise InputError(_all_damaged(checkpoints, damaged))
     return Start(ready.program.init(numbers), 0, {}, {}, data)
