@@ -19,9 +19,9 @@ from bigtrain.models.split import split
 GROUPS = groups.groups(groups.search_dirs())
 LARGE = (
     "cnn/alexnet", "cnn/resnet18", "cnn/resnet34", "cnn/resnet50", "cnn/vgg11", "cnn/vgg13", "cnn/vgg16",
-    "cnn/vgg19", "transformer/bert_base", "transformer/gpt2", "transformer/gpt2_large", "transformer/gpt2_medium", "transformer/gpt2_xl",
-    "transformer/llama2_7b", "transformer/llama3_1b", "transformer/llama3_8b", "transformer/vit_base",
-    "transformer/vit_small", "seq2seq/gru", "seq2seq/transformer",
+    "cnn/vgg19", "seq2seq/gru", "seq2seq/transformer", "transformer/bert_base", "transformer/gpt2",
+    "transformer/gpt2_large", "transformer/gpt2_medium", "transformer/gpt2_xl", "transformer/llama2_7b",
+    "transformer/llama3_1b", "transformer/llama3_8b", "transformer/vit_base", "transformer/vit_small",
 )  # fmt: skip
 """Presets that take long to compile and of which others have all the kinds of layers: pytest -m long."""
 
