@@ -167,6 +167,23 @@ def _unexpected(error: Exception) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="bigtrain-", suffix=".log", delete=False) as file:
         file.write(details)
     first = (str(error).strip().splitlines() or [""])[0][:300]
+    if (place := _in_code_of_others(error)) is not None:
+        print_error(f"error: {place}: {type(error).__name__}: {first}")
+        print(f"  the details are in {file.name}", file=sys.stderr)
+        return 1
     print_error(f"error: unexpected {type(error).__name__}: {first}")
     print(f"  this is a bug in bigtrain, or in what it calls; the details are in {file.name}", file=sys.stderr)
     return 1
+
+
+def _in_code_of_others(error: Exception) -> str | None:
+    """The last line that an error came through which is neither bigtrain's nor of an installed package."""
+    import traceback
+    from pathlib import Path
+
+    homes = [Path(__file__).resolve().parent.parent, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if path.is_file() and not any(path.is_relative_to(home) for home in homes):
+            return f"{os.path.relpath(path)}:{frame.lineno} in {frame.name}"
+    return None

@@ -152,7 +152,14 @@ def count(number: float) -> str:
 def scores(values: Mapping[str, float]) -> str:
     """Named scores on one line, the loss first."""
     names = sorted(values, key=lambda name: (name != "loss", name))
-    return "  ".join(f"{name} {values[name]:{'.4f' if abs(values[name]) < 1e5 else '.4g'}}" for name in names)
+    return "  ".join(f"{name} {_score(name, values[name])}" for name in names)
+
+
+def _score(name: str, value: float) -> str:
+    """Four digits after the point; of a small number, or a large one, four that count."""
+    if name == "parameters":
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if value == 0 or 5e-4 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
 def parameters(ready: Prepared) -> int:

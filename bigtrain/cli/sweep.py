@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ class _Wish:
         from bigtrain.config.build import build
         from bigtrain.data.load import load_data
         from bigtrain.sweep.around import Around
+        from bigtrain.sweep.beforehand import check_data, look
         from bigtrain.sweep.conduct import Conductor
         from bigtrain.sweep.groups import data_of
         from bigtrain.sweep.job import Judge
@@ -124,15 +126,18 @@ class _Wish:
         settings = Settings(Judge(sought, common.score), self.config_dir and str(self.config_dir), self.trust)
         asked = self._asked(checked)
         around = Around(settings, console.say, until=asked.until, datasets={data_of(checked): dataset})
-        first = self._first(search.propose(()), asked, around, launching)
+        first, every = self._first(search.propose(()), asked, around, launching)
+        prints = look(every, around.datasets)
         if dry_run:
             sweep_report.plan(self.choice.name, asked.keys, len(first), as_json=as_json)
             return
-        ledger = opened(self.folder, self._facts(sought), common.retry, first, self.space)
+        ledger = opened(
+            self.folder, self._facts(sought), common.retry, first, self.space, partial(check_data, prints=prints)
+        )
         console.say(f"sweep     {self.choice.name} over {', '.join(asked.keys)} in {self.folder}")
         conductor = Conductor(asked, search, ledger, around, console)
         found = self._swept(conductor, launching)
-        sweep_report.result(found, as_json=as_json)
+        sweep_report.result(found, as_json=as_json, score=common.score)
         if (number := around.listener.received) is not None or conductor.cut_short:
             why = "stopped" if number is not None else f"time is up (sweep.timeout={common.timeout})"
             console.say(f"{why}; what was trained is kept. To go on:", style="bold")
@@ -144,8 +149,8 @@ class _Wish:
 
     def _first(
         self, proposals: Sequence[Proposal], asked: Asked, around: Around, launching: Sequence[str]
-    ) -> list[Member]:
-        """The first round, understood; and so is every other value of a list, before anything starts.
+    ) -> tuple[list[Member], list[Member]]:
+        """The first round, understood; and all of that and of every other value of a list, before anything starts.
 
         A run that rests first is told where, and that hides a `stop_at` of its own: its values are looked at as well.
         """
@@ -157,7 +162,7 @@ class _Wish:
         for others in unmet(self.space, [item.values for item in proposals if item.until == 1.0]):
             every += asked.understood([Proposal(values) for values in others], around, len(first))
         checks.check_one_process([member.checked for member in every], launching)
-        return first
+        return first, every
 
     def _asked(self, checked: Checked) -> Asked:
         from bigtrain.sweep.conduct import Asked
@@ -165,7 +170,7 @@ class _Wish:
         common, keys = self.choice.common, tuple(item.key for item in self.space)
         until = None if common.seconds is None else time.monotonic() + common.seconds
         more = flags(self.config_dir, self.trust)
-        return Asked(self.folder, self.again, self.base, keys, _sparing(checked), until, more)
+        return Asked(self.folder, self.again, self.base, keys, _sparing(checked), until, more, self.space)
 
     def _swept(self, conductor: Conductor, launching: Sequence[str]) -> Sweep:
         """Hands the sweep to Hydra, and listens for signals meanwhile."""
@@ -276,7 +281,7 @@ def _sparing(checked: Checked) -> tuple[str, ...]:
 def _folder(mine: Sequence[str], choices: dict[str, Any]) -> Path:
     """The sweep's directory, as typed or named by the time."""
     typed = [text.split("=", 1)[1] for text in mine if key_of(text) == "sweep_dir" and "=" in text]
-    if typed:
+    if typed and typed[-1] != "null":
         if not typed[-1].strip():
             raise ConfigError("sweep_dir", f"{typed[-1]!r} is not allowed", allowed="a folder, e.g. sweeps/first")
         return _writable(Path(typed[-1].strip("'\"")).expanduser())

@@ -25,10 +25,10 @@ def plan(name: str, keys: Sequence[str], trials: int, *, as_json: bool) -> None:
     sys.stdout.write("each config is fine; nothing was trained and nothing was written\n")
 
 
-def result(found: Sweep, *, as_json: bool) -> None:
+def result(found: Sweep, *, as_json: bool, score: str = "last") -> None:
     """The best trial, and where everything is."""
     from bigtrain.cli.report import scores
-    from bigtrain.sweep.job import SURE_TO_FAIL
+    from bigtrain.sweep.job import DIVERGED, SURE_TO_FAIL
     from bigtrain.sweep.trial import best
 
     counts = Counter(trial.shown for trial in found.trials)
@@ -50,6 +50,10 @@ def result(found: Sweep, *, as_json: bool) -> None:
         lines.append(("best", "none yet: no trial has trained to its end"))
     failed = [trial for trial in found.trials if trial.state == "failed"]
     lines += [("failed", f"trial {trial.number}: {trial.error}") for trial in failed[:TOLD_FAILURES]]
+    if (lost := next((trial for trial in failed if trial.error == DIVERGED), None)) is not None:
+        lines.append(
+            ("why", f"bigtrain fit run_dir={shlex.quote(str(found.directory / lost.directory))} names the step")
+        )
     if len(failed) > TOLD_FAILURES:
         lines.append(("", f"and {len(failed) - TOLD_FAILURES} more: see results.csv"))
     if any(trial.error and not trial.error.endswith(SURE_TO_FAIL) for trial in failed):
@@ -57,7 +61,9 @@ def result(found: Sweep, *, as_json: bool) -> None:
     lines.append(("files", f"{found.directory}: report.html results.csv trials/"))
     if winner is not None:
         trust = "".join(f" --trust {name}" for name in found.flags.split(" --trust ")[1:])
-        lines.append(("next", f"bigtrain evaluate {shlex.quote(str(found.directory / winner.directory))}{trust}"))
+        which = " --checkpoint best" if score == "best" else ""
+        directory = shlex.quote(str(found.directory / winner.directory))
+        lines.append(("next", f"bigtrain evaluate {directory}{which}{trust}"))
         lines.append(("again", found.repeat(winner)))
         if winner.parent is not None:
             lines.append(("", f"note: trial {winner.number} went on from the state of trial {winner.parent}:"))

@@ -21,7 +21,7 @@ from bigtrain.config.trust import Trust
 from bigtrain.inference.stored import check_expanded
 from bigtrain.parallel import cluster, distributed
 from bigtrain.parallel.alike import check_alike
-from bigtrain.run.directory import RunDirectory, differences
+from bigtrain.run.directory import ADOPTED, RunDirectory, differences
 
 if TYPE_CHECKING:
     from bigtrain.checkpoint import Checkpoints
@@ -45,6 +45,7 @@ def run(path: Path, *, checkpoint: str | None, steps: int | None, as_json: bool,
     checkpoints = Checkpoints(directory.checkpoints)
     meta = checkpoints.meta(part.end if part.recorded else part.begin or saved[0])
     made = _made(meta, checkpoints, part)
+    _check_replayable(path, directory, made, part)
     peers = _joined(made["processes"], path, saved)
     check_alike(peers, directory.config())
     checked = trained_with(directory, trusted, made["steps"])
@@ -82,6 +83,19 @@ def _joined(processes: int, path: Path, saved: Sequence[int]) -> distributed.Alo
 
 def _processes(number: int) -> str:
     return "1 process" if number == 1 else f"{number} processes"
+
+
+def _check_replayable(path: Path, directory: RunDirectory, made: Mapping[str, Any], part: Segment) -> None:
+    """Refuses the runs of a sweep whose bits a run by itself can't have."""
+    if (members := made.get("members", 1)) > 1:
+        problem = f"was trained by a program of {members} runs at once, which rounds otherwise than that of one run"
+        raise InputError(
+            f"{path}: {problem}\n  its scores can be looked at: bigtrain evaluate {shlex.quote(str(path))}"
+        )
+    adopted = directory.read(ADOPTED) or {}
+    if part.begin < int(adopted.get("step", 0)):
+        problem = f"began at step {adopted['step']:,} with the state of {adopted.get('run')}, which isn't kept here"
+        raise InputError(f"{path}: {problem}\n  keep more of such runs: checkpoint.keep=2")
 
 
 def _step(wanted: str | None, saved: Sequence[int]) -> int | None:

@@ -64,11 +64,9 @@ class Number(Kind):
         """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Mismatch(self.text)
-        if self.integer and value != int(value if abs(value) < float("inf") else 0):
+        if not _is_finite(value) or (self.integer and value != int(value)):
             raise Mismatch(self.text)
-        if value != value or not self.bounds.admits(value):
-            raise Mismatch(self.text)
-        if _is_beyond_float(value):
+        if not self.bounds.admits(value):
             raise Mismatch(self.text)
         return int(value) if self.integer else float(value)
 
@@ -79,9 +77,7 @@ class Quantity(Kind):
 
     def convert(self, value: object) -> int | float:
         """See `Kind`."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-            raise Mismatch(self.text)
-        if _is_beyond_float(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
             raise Mismatch(self.text)
         return value
 
@@ -202,9 +198,9 @@ def either(options: Iterable[Kind]) -> Kind:
     return Either(" or ".join(dict.fromkeys(option.text for option in flat)), options=tuple(flat))
 
 
-def _is_beyond_float(value: int | float) -> bool:
-    """An integer of 400 digits, which no float can hold."""
-    return isinstance(value, int) and abs(value) > sys.float_info.max
+def _is_finite(value: int | float) -> bool:
+    """Whether a float can hold it: neither NaN nor infinite, and no integer of 400 digits."""
+    return abs(value) <= sys.float_info.max
 
 
 def _parsed(text: object) -> ast.expr | None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from bigtrain.config.errors import ConfigError
+from bigtrain.config.errors import ConfigError, InputError
 from bigtrain.data.spec import Spec
 from bigtrain.models import lookup
 from bigtrain.models.embedding import EMBEDDING
@@ -129,6 +129,11 @@ class SequenceEmbedding(nnx.Module):
         if self.position is not None:
             whole = segments is None and isinstance(first, int)  # known when traced: a slice, and no lookup
             table = self.position[...]
+            if whole and first + values.shape[1] > len(table):
+                problem = (
+                    f"{first + values.shape[1]:,} steps are more than the {len(table):,} whose positions were learned"
+                )
+                raise InputError(f"{problem}\n  give shorter pieces, or train with model.positions=rotary")
             values = values + (table[None, first : first + values.shape[1]] if whole else jnp.take(table, at, axis=0))
         return self.dropout(named(values, "batch", "time", None))
 

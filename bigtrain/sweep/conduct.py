@@ -22,7 +22,7 @@ from bigtrain.sweep.member import Member, check_same, failed, members
 from bigtrain.sweep.opening import check_unchanged
 from bigtrain.sweep.results import Sweep
 from bigtrain.sweep.search import GivesUp, Search
-from bigtrain.sweep.space import identity
+from bigtrain.sweep.space import Space, asked_again, identity
 from bigtrain.sweep.trial import ENDED, Proposal, Trial
 from bigtrain.sweep.watching import Watching, percent
 from bigtrain.tracking.console import Console
@@ -42,6 +42,7 @@ class Asked:
         sparing: overrides that a member has by default, for being one of many.
         until: no trial starts after this moment of the monotonic clock; None without a limit.
         flags: the options that a later command has to repeat, as the shell takes them.
+        space: the values that are swept; empty takes up whatever waits.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Asked:
     sparing: tuple[str, ...] = ()
     until: float | None = None
     flags: str = ""
+    space: Space = ()
 
     def job(self, trial: Trial) -> tuple[str, ...]:
         """What would be typed for a trial."""
@@ -96,8 +98,9 @@ class Conductor:
         if getattr(launcher, "around", None) is not None:
             launcher.around = self.around
         check_unchanged(self.ledger.trials(), self.asked.job, self.around.settings)
+        self._tell_gone()
         live = Live(self.console, self.judge.objectives, getattr(self.search, "trials", None) or 0)
-        watching = Watching(self.asked.folder, self.ledger, live)
+        watching = Watching(self.asked.folder, self.ledger, live, self._known)
         try:
             self._rounds(launcher, watching)
         except BigtrainError:
@@ -106,6 +109,15 @@ class Conductor:
                     self.answer()
             raise
         return self.answer()
+
+    def _tell_gone(self) -> None:
+        """Says which run directories are gone: their trials have their scores, and nothing to use."""
+        ended = [trial for trial in self.ledger.trials() if trial.state == "done"]
+        gone = [trial.directory for trial in ended if not (self.asked.folder / trial.directory).is_dir()]
+        if gone:
+            names = ", ".join(gone[:3]) + (", …" if len(gone) > 3 else "")
+            problem = f"{len(gone)} of {len(ended)} trials that are done have no directory any more ({names})"
+            self.console.say(f"note: {problem}: their scores are kept, what they trained is gone", style="yellow")
 
     def _rounds(self, launcher: Any, watching: Watching) -> None:
         going = True
@@ -122,9 +134,20 @@ class Conductor:
         """How trials are judged."""
         return self.around.settings.judge
 
+    def known(self) -> list[Trial]:
+        """The trials that this sweep is about: what waits in the ledger and isn't asked for any more is left alone."""
+        return self._known(self.ledger.trials())
+
+    def _known(self, trials: Sequence[Trial]) -> list[Trial]:
+        return (
+            asked_again(self.asked.space, trials, getattr(self.search, "trials", None))
+            if self.asked.space
+            else list(trials)
+        )
+
     def propose(self, trials: Sequence[Trial]) -> list[Proposal]:
         """The search's next round, each of its configs composed and checked."""
-        proposals = self.search.propose(trials)
+        proposals = self.search.propose(self._known(trials))
         try:
             new = self.asked.understood(proposals, self.around, len(trials))
         except InputError:  # one of them isn't allowed, and will be a failed trial: see `_allowed`
@@ -148,28 +171,29 @@ class Conductor:
     def _round(self, launcher: Any, watching: Watching) -> bool:
         """Runs what waits, or proposes more; False when the search is over."""
         watching.reconcile()
-        trials = self.ledger.claim(getattr(launcher, "AT_ONCE", None))
+        trials = self.ledger.claim(getattr(launcher, "AT_ONCE", None), self._known)
         if trials:
             self._adopt()  # a round is proposed in one piece: who has claimed a parent sees all of its children
             if allowed := self._allowed(trials, watching):
                 self._launch(launcher, allowed, watching)
             return True
-        known = self.ledger.trials()
+        everything = self.ledger.trials()
+        known = self._known(everything)
         if any(trial.state not in ENDED for trial in known):
             watching.look()
             time.sleep(OTHERS_SECONDS)  # another process has them
             return True
         if isinstance(self.search, GivesUp):
             self.ledger.give_up(sorted(self.search.given_up(known)))
-        before = [(trial.number, trial.until) for trial in known]
-        self.ledger.propose(self.propose(known))
+        before = [(trial.number, trial.until) for trial in everything]
+        self.ledger.propose(self.propose(everything))
         proposed = self.ledger.trials()
-        watching.live.update(proposed)
+        watching.live.update(self._known(proposed))
         return before != [(trial.number, trial.until) for trial in proposed]
 
     def _more(self) -> bool:
         """Whether anything is left to train; a search may be over without having been asked a last time."""
-        known = self.ledger.trials()
+        known = self.known()
         if any(trial.shown == "resting" or trial.state not in ENDED for trial in known):
             return True
         tried = {identity(trial.values) for trial in known}

@@ -81,14 +81,14 @@ class Programs:
         """Members by the program that trains them, compiled when its group's turn comes; none is once it is `over`."""
         alike: dict[str, list[Member]] = {}
         for member in members:
-            alike.setdefault(_coarse(member.checked), []).append(member)
-        for coarse, left in alike.items():
+            alike.setdefault(coarse(member.checked), []).append(member)
+        for kind, left in alike.items():
             while left:
                 if over():
                     return
                 first, *left = left
                 try:
-                    shared = self._program(coarse, first)
+                    shared = self._program(kind, first)
                     wanted = _fine(first, shared)
                 except Exception as error:  # of the compiler, or of code that isn't ours, too
                     yield Refused(first, error)
@@ -102,10 +102,10 @@ class Programs:
                 yield Group(shared, tuple(same))
                 left = others
 
-    def _program(self, coarse: str, member: Member) -> Prepared:
+    def _program(self, kind: str, member: Member) -> Prepared:
         """The program that trains a member: one of those that were compiled, or a new one."""
         dataset = self._dataset(member)
-        for shared in self._made.get(coarse, ()):
+        for shared in self._made.get(kind, ()):
             if _fine(member, shared) == _fine_of(shared):
                 return shared
         ready = prepare(member.checked, member.trusted, dataset)
@@ -113,7 +113,7 @@ class Programs:
             arrays = self._arrays.setdefault(_mesh_and_data(member), ready.placement.arrays)
             ready = dataclasses.replace(ready, placement=dataclasses.replace(ready.placement, arrays=arrays))
         ready = dataclasses.replace(ready, once=self._once.setdefault(_mesh_and_data(member), ready.once))
-        self._made.setdefault(coarse, []).append(ready)
+        self._made.setdefault(kind, []).append(ready)
         return ready
 
     def _dataset(self, member: Member) -> Dataset:
@@ -134,7 +134,7 @@ def _mesh_and_data(member: Member) -> str:
     return _text([data_of(member.checked), member.checked.run.mesh])
 
 
-def _coarse(checked: Checked) -> str:
+def coarse(checked: Checked) -> str:
     """All that a program may depend on but the numbers of components."""
     run = checked.run
     spine = {field.name: getattr(run, field.name) for field in dataclasses.fields(RunConfig) if field.name not in FREE}

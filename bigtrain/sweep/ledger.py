@@ -12,7 +12,7 @@ import os
 import socket
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -98,7 +98,7 @@ class Ledger:
         with self._writing() as db:
             rows = list(db.execute(f"SELECT {_COLUMNS} FROM trials ORDER BY number"))
         try:
-            return [_trial(row) for row in rows]
+            return [_trial(self.path, row) for row in rows]
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{self.path}: is no ledger, or damaged: {str(error)[:100]}") from error
 
@@ -128,16 +128,26 @@ class Ledger:
             for number in numbers:
                 db.execute("UPDATE trials SET state='pruned' WHERE number=? AND state='done' AND until<1", (number,))
 
-    def claim(self, most: int | None = None) -> list[Trial]:
-        """Takes trials that wait, so that nobody else runs them; those of processes that are gone wait again."""
+    def claim(
+        self, most: int | None = None, of: Callable[[list[Trial]], Sequence[Trial]] = lambda trials: trials
+    ) -> list[Trial]:
+        """Takes trials that wait, so that nobody else runs them; those of processes that are gone wait again.
+
+        Args:
+            most: how many; None takes all.
+            of: which of all trials may be taken.
+        """
         with self._writing() as db:
             self._release_dead(db)
-            limit = "" if most is None else f" LIMIT {int(most)}"
-            rows = list(db.execute(f"SELECT {_COLUMNS} FROM trials WHERE state='waiting' ORDER BY number{limit}"))
+            rows = list(db.execute(f"SELECT {_COLUMNS} FROM trials ORDER BY number"))
+            allowed = {
+                trial.number for trial in of([_trial(self.path, row) for row in rows]) if trial.state == "waiting"
+            }
+            rows = [row for row in rows if row[0] in allowed][:most]
             for row in rows:
                 mark = "UPDATE trials SET state='running', owner=?, runs=runs+1 WHERE number=?"
                 db.execute(mark, (self.owner, row[0]))
-        return [_trial(row) for row in rows]
+        return [_trial(self.path, row) for row in rows]
 
     def record(self, trial: Trial) -> None:
         """Writes down how a trial ended."""
@@ -209,13 +219,16 @@ class Ledger:
 
 def _failed(path: Path, error: sqlite3.Error) -> RunError | InputError:
     text = str(error)
-    if "not a database" in text or "malformed" in text:
-        return InputError(f"{path}: is no ledger, or damaged: {text}\n  trials/ holds what was trained")
+    if any(
+        sign in text for sign in ("not a database", "malformed", "no such column", "no such table", "no column named")
+    ):
+        hint = "move it away and type the same command again: what was trained in trials/ is taken up"
+        return InputError(f"{path}: is no ledger, or damaged: {text}\n  {hint}")
     hint = "what was trained is in trials/; type the same command again to go on"
     return RunError(f"{path}: can't be written: {text}\n  {hint}")
 
 
-def _trial(row: Sequence[Any]) -> Trial:
+def _trial(path: Path, row: Sequence[Any]) -> Trial:
     """A row of the ledger, which may be a stranger's."""
     number, swept, state, until, parent, scores, steps, seconds, error = row
     try:
@@ -227,4 +240,4 @@ def _trial(row: Sequence[Any]) -> Trial:
         numbers = (origin, measured, int(steps), float(seconds), told)
         return Trial(int(number), values, directory_of(int(number)), state, float(until), *numbers)
     except (ValueError, TypeError, AttributeError, RecursionError) as problem:
-        raise InputError(f"ledger.sqlite: trial {number!r} is damaged: {problem}") from problem
+        raise InputError(f"{path}: trial {number!r} is damaged: {problem}") from problem

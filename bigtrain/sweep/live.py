@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rich.console import Group, RenderableType
 from rich.live import Live as RichLive
@@ -28,17 +29,18 @@ class Live:
     """
 
     def __init__(self, console: Console, objectives: Sequence[Objective], total: int) -> None:
-        self._console, self._objectives, self._total = console, tuple(objectives), total
+        self._console, self.objectives, self._total = console, tuple(objectives), total
         self._begun = time.monotonic()
         self._last_line = self._begun - LINE_SECONDS
         self._trials: tuple[Trial, ...] = ()
+        self._newest: Mapping[int, Sequence[float]] = {}
         self._before: int | None = None  # trials that had ended when this began: a sweep that is continued
         self._told = 0  # ended trials at the last line
         self._live: RichLive | None = None
 
-    def update(self, trials: Sequence[Trial]) -> None:
-        """Shows what is known of all trials now."""
-        self._trials = tuple(trials)
+    def update(self, trials: Sequence[Trial], newest: Mapping[int, Sequence[float]] = MappingProxyType({})) -> None:
+        """Shows what is known of all trials now; `newest` are the objectives that running ones have logged last."""
+        self._trials, self._newest = tuple(trials), newest
         if self._before is None:
             self._before = self._told = len(self._ended())
         if self._console.live:
@@ -86,15 +88,16 @@ class Live:
 
     def _best(self) -> str:
         """The best so far and its values."""
-        found = best([trial for trial in self._trials if score(trial) is not None], self._objectives[0])
+        found = best([trial for trial in self._trials if score(trial) is not None], self.objectives[0])
         if found is None:
             return ""
         return f"best: trial {found.number}  {self._scores(found)}  {_values(found).plain}"
 
     def _scores(self, trial: Trial) -> str:
-        if trial.last is None:
+        last = self._newest.get(trial.number, trial.last) if trial.state == "running" else trial.last
+        if last is None:
             return ""
-        named = zip(self._objectives, trial.last, strict=True)
+        named = zip(self.objectives, last, strict=True)
         return "  ".join(f"{objective.name} {value:.4g}" for objective, value in named)
 
     def _left(self) -> str:

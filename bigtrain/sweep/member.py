@@ -189,8 +189,12 @@ def directory_of(member: Member) -> RunDirectory:
     return directory
 
 
-def check_same(member: Member) -> None:
+def check_same(member: Member, *, recorded: bool = False) -> None:
     """Refuses the run directory of another config, or of a run of another length, whose results are not this member's.
+
+    Args:
+        member: the job.
+        recorded: its outcome is known: how long its run has been made since, as any run may, is nothing to its trial.
 
     Raises:
         InputError: with what differs.
@@ -201,7 +205,9 @@ def check_same(member: Member) -> None:
     later = {key for key, value in schema.defaults().items() if key not in before and now.get(key) == value}
     # a key that the version which trained it didn't have yet
     changes = [item for item in differences(before, now) if item[0].split(".")[0] not in later]
-    if str(before.get("steps")) != str(now.get("steps")):  # a run by itself may be made longer, a trial may not
+    if not recorded and str(before.get("steps")) != str(
+        now.get("steps")
+    ):  # a run by itself may be made longer, a trial may not
         changes.append(("steps", before.get("steps"), now.get("steps")))
     if changes:
         lines = "\n".join(f"  {path}: {there!r} there, {here!r} here" for path, there, here in changes[:12])

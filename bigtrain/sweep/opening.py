@@ -19,7 +19,7 @@ from bigtrain.sweep.job import forget, run_dir_of
 from bigtrain.sweep.ledger import Ledger
 from bigtrain.sweep.member import Member, Settings, check_same, members
 from bigtrain.sweep.space import Space
-from bigtrain.sweep.trial import Trial
+from bigtrain.sweep.trial import ENDED, Trial
 
 COMPARED = ("steps", "stop_at", "eval_every", "early_stopping", "on_nonfinite", "nonfinite_limit")
 """Keys that may differ when a run is continued, and not when a sweep is: its trials are compared with each other."""
@@ -28,7 +28,14 @@ OTHERWISE = ("logger", *(key for key in EXTENDABLE if key not in COMPARED))
 """Keys that change how trials run, and not what becomes of them: a sweep may go on with other ones."""
 
 
-def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Member] = (), space: Space = ()) -> Ledger:
+def opened(
+    folder: Path,
+    facts: dict[str, Any],
+    retry: bool,
+    first: Sequence[Member] = (),
+    space: Space = (),
+    check: Callable[[Ledger], None] = lambda ledger: None,
+) -> Ledger:
     """The ledger of a sweep, new or to be continued; that of another sweep is refused with what differs.
 
     Args:
@@ -38,13 +45,18 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Mem
         first: the trials of the first round. Where the ledger is gone they are taken from what was trained, and a
             directory among them in which something else was trained is refused.
         space: what is swept: an interpolation that is typed in it may be a trial's.
+        check: refuses what else has to be the same.
 
     Raises:
         InputError: when the folder holds another sweep, or can't be written.
     """
     there = (folder / "ledger.sqlite").exists()
-    if not there and folder.is_dir() and not all(_is_ours(entry.name) for entry in folder.iterdir()):
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if not there and not all(_is_ours(name) or ("trials" in names and _is_answer(name)) for name in names):
         raise InputError(f"sweep_dir: {str(folder)!r} is not empty and holds no sweep\n  choose another sweep_dir")
+    for name in names:
+        if _is_answer(name) and (folder / name).is_dir():
+            raise InputError(f"sweep_dir: {str(folder / name)!r} is a folder, and a file is to be written there")
     try:
         (folder / "trials").mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -58,6 +70,7 @@ def opened(folder: Path, facts: dict[str, Any], retry: bool, first: Sequence[Mem
         ledger.note(facts)
         _check_facts(ledger, facts)
         _check_trials(ledger, facts["keys"], space)
+        check(ledger)
         for trial in ledger.trials() if retry else []:
             if trial.state == "failed":
                 forget(folder / trial.directory)
@@ -111,12 +124,17 @@ def check_unchanged(trials: Sequence[Trial], job: Callable[[Trial], tuple[str, .
             (member,) = members([job(trial)], settings)
         except ConfigError:  # a choice that is gone; its trials are what they are
             continue
-        check_same(member)
+        check_same(member, recorded=trial.state in ENDED)
 
 
 def _is_ours(name: str) -> bool:
     """Whether something in a sweep's folder may be there before its ledger is: another launch may be making it."""
     return name in ("owners", "trials") or name.startswith("ledger.sqlite")
+
+
+def _is_answer(name: str) -> bool:
+    """Whether something in a sweep's folder is what it ended with: it stays where a ledger is taken away."""
+    return name in ("results.csv", "report.html") or name.endswith((".png", ".partial"))
 
 
 def _check_trials(ledger: Ledger, keys: Sequence[str], space: Space) -> None:

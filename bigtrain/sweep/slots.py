@@ -135,7 +135,7 @@ class Slots:
         feeds = Indices(self.placement.arrays, ready.placement.order, self.capacity)
         run = dataclasses.replace(ready.run, steps_per_dispatch=self.capacity)
         try:
-            yield dataclasses.replace(ready, run=run, program=own, placement=feeds)
+            yield dataclasses.replace(ready, run=run, program=own, placement=feeds, members=self.number)
         finally:
             with self._meeting:
                 self._training.discard(index)

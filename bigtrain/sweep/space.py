@@ -10,6 +10,7 @@ from pathlib import Path
 from bigtrain.config.errors import ConfigError
 from bigtrain.config.overrides import key_of
 from bigtrain.config.sweeps import Dimension, meaning, swept
+from bigtrain.sweep.trial import Trial
 
 Space = tuple[Dimension, ...]
 
@@ -90,6 +91,25 @@ def unmet(space: Space, met: Sequence[Mapping[str, str]]) -> Iterator[list[dict[
 def identity(values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """What is equal for equal configurations, whatever the order of their keys and the way their values are written."""
     return tuple(sorted((key, meaning(text)) for key, text in values.items()))
+
+
+def asked_again(space: Space, trials: Sequence[Trial], most: int | None) -> list[Trial]:
+    """The trials that a sweep is to know of as it is typed now: all that have begun or ended, and others if asked for.
+
+    Those are the waiting ones with values of today, as many as today's budget has room for; the rest is left alone.
+
+    Args:
+        space: what is swept now.
+        trials: all of the ledger, by number.
+        most: how many trials the search is to have; None or 0 where that isn't fixed.
+    """
+    if any(trial.parent is not None for trial in trials):  # populations: what waits is a child of what has been trained
+        return list(trials)
+    fresh = {trial.number for trial in trials if trial.state == "waiting" and not trial.scores}
+    asked = {trial.number for trial in trials if inside(space, trial.values) is not None}
+    room = max(0, most - len(asked - fresh)) if most else len(trials)
+    wanted = set(sorted(fresh & asked)[:room])
+    return [trial for trial in trials if trial.number not in fresh or trial.number in wanted]
 
 
 def inside(space: Space, values: Mapping[str, str]) -> dict[str, str] | None:

@@ -30,10 +30,17 @@ class Watching:
         folder: the sweep's directory.
         ledger: what is known of its trials.
         live: what is shown.
+        known: the trials that are shown, of all.
     """
 
-    def __init__(self, folder: Path, ledger: Ledger, live: Live) -> None:
-        self.folder, self.ledger, self.live = folder, ledger, live
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        live: Live,
+        known: Callable[[list[Trial]], Sequence[Trial]] = lambda trials: trials,
+    ) -> None:
+        self.folder, self.ledger, self.live, self._known = folder, ledger, live, known
         self._lock = threading.Lock()
         self._recorded: set[tuple[int, float]] = set()
 
@@ -60,7 +67,8 @@ class Watching:
 
     def look(self) -> None:
         """Shows the trials as they are now."""
-        self.live.update([self._under_way(trial) for trial in self.ledger.trials()])
+        newest: dict[int, list[float]] = {}
+        self.live.update([self._under_way(trial, newest) for trial in self._known(self.ledger.trials())], newest)
 
     @contextmanager
     def of(self, trials: Sequence[Trial], also: Callable[[], None]) -> Iterator[None]:
@@ -90,8 +98,8 @@ class Watching:
         if found is not None and found.stop_at == stop_at:
             self.record(trial, found)
 
-    def _under_way(self, trial: Trial) -> Trial:
-        """A trial with the steps that its metrics tell of; one that hasn't begun waits."""
+    def _under_way(self, trial: Trial, newest: dict[int, list[float]]) -> Trial:
+        """A trial with the steps that its metrics tell of, and its newest scores; one that hasn't begun waits."""
         if trial.state != "running":
             return trial
         path = self.folder / trial.directory / "metrics.jsonl"
@@ -101,9 +109,12 @@ class Watching:
                 lines = file.read().splitlines()
         except OSError:
             return dataclasses.replace(trial, state="waiting")
-        for line in reversed(lines):
-            try:
-                return dataclasses.replace(trial, steps=int(json.loads(line)["step"]))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return trial
+        steps = None
+        names = [f"validation/{objective.name}" for objective in self.live.objectives]
+        for text in reversed(lines):
+            with suppress(ValueError, KeyError, TypeError):
+                line = json.loads(text)
+                steps = int(line["step"]) if steps is None else steps
+                newest[trial.number] = [float(line[name]) for name in names]
+                break
+        return trial if steps is None else dataclasses.replace(trial, steps=steps)

@@ -32,4 +32,4 @@ def auto(spec: Spec, objective: str | None) -> Task:
         check_tokens(spec)
     if spec.targets.kind == "real":
         return Regression(spec)
-    return {"label": Classification, "tokens": LanguageModeling}[spec.targets.kind]()
+    return Classification(spec=spec) if spec.targets.kind == "label" else LanguageModeling(spec=spec)

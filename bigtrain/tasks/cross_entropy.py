@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,16 +10,36 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from bigtrain.config.errors import ConfigError
+from bigtrain.data.vocabulary import Vocabulary
 from bigtrain.metrics import Mean
 from bigtrain.tasks.task import Batch, Elements, call, weights_like
 
 
-def elements(model: Any, batch: Batch, smoothing: float) -> Elements:
+def elements(model: Any, batch: Batch, smoothing: float, choices: Sequence[Any] | Vocabulary | None = None) -> Elements:
     """Losses [B] or [B, T] in nats, and the accuracy: how often the largest logit is the target's.
 
     Where augmentation mixed two examples, either target is right for its share.
+
+    Args:
+        model: gives logits [B, V] or [B, T, V].
+        batch: inputs and targets.
+        smoothing: see `smoothed`.
+        choices: what a target is one of, where that is known.
+
+    Raises:
+        ConfigError: the model has no score for each of them.
     """
-    return of_logits(call(model, batch), batch, smoothing)
+    logits = call(model, batch)
+    if choices is not None:
+        check_scores(model, logits.shape, (*batch["targets"].shape, len(choices)))
+    return of_logits(logits, batch, smoothing)
+
+
+def check_scores(model: Any, found: tuple[int, ...], needed: tuple[int, ...]) -> None:
+    """Refuses outputs that are no score for each class of each target: a label without one would cost nothing."""
+    if found != needed:
+        problem = f"{type(model).__name__} gives outputs of shape {list(found[1:])} an example"
+        raise ConfigError("model", f"{problem}, and {list(needed[1:])} are needed: a score for each class")
 
 
 def of_logits(logits: Float[Array, "*lead V"], batch: Batch, smoothing: float) -> Elements:

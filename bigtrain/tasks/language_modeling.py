@@ -26,10 +26,12 @@ class LanguageModeling:
         label_smoothing: probability spread evenly over the vocabulary in the training target; evaluation has none.
         chunk: steps of a sequence whose scores are in memory at once, by default all. They are computed again in the
             backward pass: of a large vocabulary they would be the largest array of the step.
+        spec: the data.
     """
 
     label_smoothing: Rate = 0.0
     chunk: PositiveInt | None = None
+    spec: Spec | None = None
     targets: ClassVar[str] = "tokens"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
@@ -43,7 +45,7 @@ class LanguageModeling:
 
     def _judged(self, model: Any, batch: Batch, smoothing: float) -> Elements:
         if self.chunk is None:
-            return cross_entropy.elements(model, batch, smoothing)
+            return cross_entropy.elements(model, batch, smoothing, self.spec and self.spec.vocabulary)
         return cross_entropy.in_chunks(model, batch, smoothing, self.chunk)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from bigtrain.config.errors import ConfigError
 from bigtrain.data.spec import Spec
 from bigtrain.metrics import Mean
 from bigtrain.tasks.task import Batch, Elements, call, weights_like
@@ -60,4 +62,10 @@ class Regression:
 
     def _outputs(self, model: Any, batch: Batch) -> jax.Array:
         outputs: jax.Array = call(model, batch).astype(jnp.float32)
-        return outputs.reshape(batch["targets"].shape)
+        needed = batch["targets"].shape
+        if outputs.size != math.prod(needed):
+            problem = f"{type(model).__name__} gives outputs of shape {list(outputs.shape[1:])} an example"
+            raise ConfigError(
+                "model", f"{problem}, and {list(needed[1:])} are needed: one for each number of the target"
+            )
+        return outputs.reshape(needed)

@@ -65,6 +65,7 @@ class Prepared:
     compile_seconds: float
     cached: cache.CacheCount
     once: Once = dataclasses.field(default_factory=Once)  # shared by all runs on this data
+    members: int = 1  # runs that the program trains at once
 
 
 def converter(run: RunConfig, examples: int) -> tuple[Lengths, Callable[[Duration], int]]:

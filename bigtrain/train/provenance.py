@@ -43,6 +43,7 @@ def provenance(
         "devices": environment["devices"],
         "settings": environment["settings"],
         "processes": distributed.current().count,
+        "members": ready.members,
     }
 
 

@@ -60,7 +60,7 @@ def curves(view: View) -> Figure | None:
             if trial.number in found:
                 axis.plot(*zip(*found[trial.number], strict=True), **_look(view, trial))
         low, high, clipped = bounds(found)
-        if clipped:
+        if clipped and high > low:
             margin = 0.03 * (high - low)
             axis.set_ylim(low - margin, high + margin)
         axis.set_title(metric.replace("/", " "), parse_math=False)
