@@ -196,7 +196,13 @@ def continued(
             raise ConfigError(
                 key_of(text), f"{text!r} of {existing.path} is not expanded when a run is continued", hint=hint
             )
-    composed, checked, trusted = understood([*before, *overrides], config_dir, trust)
+    try:
+        composed, checked, trusted = understood([*before, *overrides], config_dir, trust)
+    except ConfigError as error:
+        if config_dir is not None or error.path not in map(key_of, before):
+            raise
+        hint = "add --config-dir FOLDER, the one that the run was begun with"
+        raise ConfigError(error.path, error.problem, hint=hint) from error
     existing.check_same(composed.written)
     return composed, checked, trusted
 

@@ -57,7 +57,7 @@ def run(path: Path, wish: Wish, output: Path | None, *, checkpoint: str, as_json
     stored = read(path, checkpoint=checkpoint, trust=trust)
     text = stored.spec.vocabulary is not None
     if output is not None:
-        _check_suffix(output, *(("texts", ".txt") if text else ("images", ".png")))
+        _check_suffix(output, *_written(stored.spec))
     prompts = _prompts(wish, stored.spec) if text else []
     from bigtrain.inference.load import restore
     from bigtrain.tasks.task import Generative
@@ -70,14 +70,22 @@ def run(path: Path, wish: Wish, output: Path | None, *, checkpoint: str, as_json
     if text:
         _texts(trained, wish, prompts, output, as_json=as_json)
     else:
-        default = path / "samples" / f"sample-{wish.number or NUMBER}-seed{wish.seed}.png"
+        suffix = _written(stored.spec)[1][0]
+        default = path / "samples" / f"sample-{wish.number or NUMBER}-seed{wish.seed}{suffix}"
         _images(trained, wish, output or default, as_json=as_json)
 
 
-def _check_suffix(output: Path, what: str, suffix: str) -> None:
-    if output.suffix.lower() not in (suffix, ".npy"):
+def _written(spec: Spec) -> tuple[str, tuple[str, ...]]:
+    """What samples of a data set are called, and how they are written; the first is what isn't asked for."""
+    if spec.vocabulary is not None:
+        return "texts", (".txt", ".npy")
+    return ("rows", (".csv", ".npy", ".png")) if len(spec.inputs.shape) == 1 else ("images", (".png", ".npy"))
+
+
+def _check_suffix(output: Path, what: str, allowed: tuple[str, ...]) -> None:
+    if output.suffix.lower() not in allowed:
         problem = f"not {output.suffix}" if output.suffix else f"and {output.name!r} has no suffix"
-        raise InputError(f"--output: {what} are written as {suffix} or .npy, {problem}")
+        raise InputError(f"--output: {what} are written as {' or '.join(allowed)}, {problem}")
     if output.is_dir():
         raise InputError(f"--output: {output} is a folder")
 
@@ -155,12 +163,14 @@ def _images(trained: Trained, wish: Wish, output: Path, *, as_json: bool) -> Non
     from bigtrain.train.show import value_range
 
     for option in wish.of_text:
-        raise InputError(f"{option}: this model makes images")
+        raise InputError(f"{option}: this model makes {_written(trained.spec)[0]}")
     if output.suffix.lower() == ".png" and not pictures.drawable(trained.spec.inputs.shape):
         raise InputError(f"--output: examples of shape {list(trained.spec.inputs.shape)} are no pictures; write .npy")
     drawn = _drawn(trained, wish.seed, wish.number or NUMBER)
     if output.suffix.lower() == ".npy":
         _save_array(output, drawn)
+    elif output.suffix.lower() == ".csv":
+        _save_rows(output, drawn)
     else:
         low, high = value_range(trained.spec, drawn)
         pictures.save_png(output, pictures.grid((drawn - low) / (high - low)))
@@ -185,3 +195,14 @@ def _save_array(path: Path, values: np.ndarray) -> None:
     import numpy as np
 
     np.save(path, values)
+
+
+def _save_rows(path: Path, values: np.ndarray) -> None:
+    """Examples [N, D], a row each; the numbers read back as the very same numbers."""
+    import csv
+
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([f"inputs_{column}" for column in range(values.shape[1])])
+        writer.writerows([[repr(value) for value in row] for row in values.tolist()])

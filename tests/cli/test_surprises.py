@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import typed
 
@@ -44,6 +45,31 @@ def test_an_error_in_a_users_own_model_names_its_line(workdir: Path, monkeypatch
     )
     assert "bug in bigtrain" not in done.err
     assert not (workdir / "r").exists()
+
+
+def test_a_run_with_a_config_folder_of_its_own_says_that_it_needs_it(workdir: Path) -> None:
+    (workdir / "conf/model").mkdir(parents=True)
+    (workdir / "conf/model/own.yaml").write_text("_target_: bigtrain.models.mlp.MLP\nwidths: [8]\n")
+    assert typed("fit --config-dir conf model=own steps=2 run_dir=r logger=[jsonl]").code == 0
+    done = typed("fit run_dir=r steps=4")
+    told = "error: model: there is no model 'own'\n  add --config-dir FOLDER, the one that the run was begun with\n"
+    assert (done.code, done.err) == (2, told)
+    assert typed("fit --config-dir conf run_dir=r steps=4").code == 0
+    assert typed("fit run_dir=r model=nothing").err.startswith("error: model: there is no model 'nothing'\n  allowed: ")
+
+
+def test_rows_are_sampled_as_rows(workdir: Path) -> None:
+    np.savez(workdir / "d.npz", x_train=np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32))
+    vae = "model=vae model.likelihood=gaussian model.widths=[4] model.latent=2"
+    data = "data=npz data.path=d.npz data.validation=0.2 data.test=0.2 batch_size=8 logger=[jsonl]"
+    assert typed(f"fit {vae} {data} steps=2 run_dir=r").code == 0
+    assert typed("sample r --number 3").code == 0
+    header, *rows = (workdir / "r/samples/sample-3-seed0.csv").read_text().splitlines()
+    assert header == "inputs_0,inputs_1,inputs_2,inputs_3,inputs_4"
+    assert typed("sample r --number 3 --output s.npy").code == 0
+    np.testing.assert_array_equal(np.array([row.split(",") for row in rows], np.float32), np.load(workdir / "s.npy"))
+    wrong = typed("sample r --output s.txt")
+    assert (wrong.code, wrong.err) == (2, "error: --output: rows are written as .csv or .npy or .png, not .txt\n")
 
 
 @pytest.mark.parametrize("key", ["optimizer.learning_rate", "clip_norm", "watchdog", "early_stopping.min_delta"])
