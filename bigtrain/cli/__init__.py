@@ -27,6 +27,9 @@ def entry() -> NoReturn:
     from bigtrain.run.ending import end_process
 
     gc.set_threshold(OBJECTS, 10, 10)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this: `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  as long as the process lives
     try:
         code = main()
     except SystemExit as ended:

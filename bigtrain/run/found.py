@@ -87,7 +87,7 @@ def _read(folder: Path) -> FoundRun:
     if result is not None and not isinstance(result, dict):
         raise ValueError("result.json: is no result")
     lines = _last_lines(folder / "metrics.jsonl")
-    scores = _finite(result) if result is not None else _last_scores(lines)
+    scores = _finite(result) if result is not None else _last_scores(lines) | _saved_scores(folder, lines)
     reached = [line["step"] for line in lines[-1:]] + saved_steps(folder / "checkpoints")[-1:]
     step = result.get("steps") if result is not None else max(reached, default=0)
     names = ("result.json", "metrics.jsonl", "config.yaml")
@@ -179,6 +179,17 @@ def _last_scores(lines: list[dict[str, Any]]) -> dict[str, float]:
             name: float(value) for name, value in line.items() if name.startswith("validation/") and _number(value)
         }
     return found
+
+
+def _saved_scores(folder: Path, lines: list[dict[str, Any]]) -> dict[str, float]:
+    """The validation scores that the newest checkpoint has, where none were logged since: those of a run that rests."""
+    steps = saved_steps(folder / "checkpoints")
+    scored = [line["step"] for line in lines if any(name.startswith("validation/") for name in line)]
+    if not steps or steps[-1] <= max(scored, default=0):
+        return {}
+    meta = _json(folder / "checkpoints" / f"{steps[-1]:09d}" / "meta.json", {})
+    scores = meta.get("scores") if isinstance(meta, dict) else None
+    return _finite({"validation": scores}) if isinstance(scores, dict) else {}
 
 
 def _finite(result: Mapping[str, Any]) -> dict[str, float]:

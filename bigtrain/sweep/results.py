@@ -80,8 +80,12 @@ def write_csv(sweep: Sweep) -> Path:
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: a reader sees the one before or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes may work on a sweep
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

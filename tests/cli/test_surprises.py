@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +92,10 @@ def test_a_text_that_is_too_long_for_a_model_is_refused(workdir: Path) -> None:
         "error: 800 steps are more than the 8 whose positions were learned",
     )
     assert not (workdir / "o.csv").exists()
+
+
+def test_output_that_is_closed_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m bigtrain fit steps=2 logger=[jsonl] run_dir=r >&-"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
+    assert (tmp_path / "r/result.json").is_file()

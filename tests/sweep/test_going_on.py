@@ -14,6 +14,7 @@ import pytest
 from command import typed
 
 from bigtrain.config.sweeps import swept
+from bigtrain.sweep.results import write_whole
 from bigtrain.sweep.space import Space, asked_again
 from bigtrain.sweep.trial import Trial
 
@@ -175,3 +176,20 @@ def test_verify_of_members_whose_bits_a_run_by_itself_can_not_have(workdir: Path
     (workdir / "q/trials/0001/adopted.json").write_text(json.dumps({"run": "0000", "step": 2}))
     adopted = typed("verify q/trials/0001")
     assert (adopted.code, "began at step 2 with the state of 0000" in adopted.err) == (2, True), adopted.err
+
+
+def test_runs_and_results_tell_the_same_scores_of_trials_that_rest(workdir: Path) -> None:
+    rates = "optimizer.learning_rate=0.1,0.01,0.001,0.0001"
+    given = RUN.replace("eval_every=2", "eval_every=4")
+    assert typed(f"fit -m {given} sweep=halving sweep.rungs=2 sweep.eta=2 sweep_dir=s {rates}").code == 0
+    assert states(workdir / "s").count("pruned") == 2
+    listed = json.loads(typed("runs s --json").out)["runs"]
+    found = {Path(run["run_dir"]).name: run["scores"]["validation/loss"] for run in listed}
+    assert found == {Path(row["run_dir"]).name: float(row["loss"]) for row in rows(workdir / "s")}
+
+
+def test_an_answer_that_can_not_be_written_leaves_nothing_half(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").mkdir()
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "results.csv", b"a,b")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
