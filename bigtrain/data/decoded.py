@@ -198,5 +198,6 @@ def whole(column: Decoded) -> np.ndarray:
     if broken:
         at, problem = next(iter(broken.items()))
         more = f" ({len(broken):,} such files)" if len(broken) > 1 else ""
-        raise DataError(column.root / column.paths[at], f"{problem}{more}")
+        hint = "predict answers for every file: take those that can't be read away"
+        raise DataError(column.root / column.paths[at], f"{problem}{more}", hint=hint)
     return rows

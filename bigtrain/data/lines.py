@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from bigtrain.config.errors import ConfigError, DataError
@@ -12,6 +13,17 @@ ENCODING = "set data.encoding to the file's encoding, for example data.encoding=
 AS_UTF8 = "save it as {encoding}, which the model was trained on"
 BEGINNING = 8 << 10  # characters of a file, looked at for what no text has
 COPIES = 6  # bytes of memory that reading, decoding and cutting take for one byte of text, at most
+
+
+def encoding_hint(path: Path) -> str:
+    """What to do about a file that isn't encoded as it was read, by how it begins."""
+    with open(path, "rb") as file:
+        begin = file.read(4)
+    if begin == b"PAR1":
+        return "it is a Parquet file, which data=parquet reads"
+    if begin[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "it begins as UTF-16 does: data.encoding=utf-16"
+    return ENCODING
 
 
 def read_lines(path: Path, encoding: str = "utf-8", *, hint: str = ENCODING) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from bigtrain.config.errors import ConfigError, DataError
 from bigtrain.data import bounds
+from bigtrain.data.lines import encoding_hint
 from bigtrain.data.table_columns import Column, Frame, Kind, Numbers, Texts
 
 Delimiter = Literal["auto", "comma", "semicolon", "tab", "pipe", "space", "colons"]
@@ -278,8 +279,7 @@ def _lines(path: Path, known: Format) -> Iterator[str]:
         with gzip.open(path, "rt", -1, name, newline="") if packed else open(path, encoding=name, newline="") as stream:
             yield from itertools.islice(_checked(path, stream), known.skip, None)
     except UnicodeDecodeError as error:
-        hint = "set data.encoding to the file's encoding, for example data.encoding=latin-1"
-        raise DataError(path, f"is not {known.encoding}: {error.reason}", hint=hint) from error
+        raise DataError(path, f"is not {known.encoding}: {error.reason}", hint=encoding_hint(path)) from error
     except LookupError as error:
         problem = f"no encoding is called {known.encoding!r}"
         raise ConfigError("data.encoding", problem, hint="utf-8 is usual") from error

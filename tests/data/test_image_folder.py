@@ -314,7 +314,8 @@ def test_a_users_pictures_become_what_training_saw(workdir: Path) -> None:
     Path("set/c.png").write_text("no")
     with pytest.raises(DataError) as raised:
         read_inputs(Path("set"), spec)
-    assert str(raised.value) == "set/c.png: is no picture, or a damaged one"
+    hint = "predict answers for every file: take those that can't be read away"
+    assert str(raised.value) == f"set/c.png: is no picture, or a damaged one\n  {hint}"
 
 
 @pytest.mark.parametrize("change", [{"height": 99}, {"fit": "x"}, {"channels": 2}, {"width": "5"}, {"more": 1}])
