@@ -41,7 +41,12 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", MESHES)
+COVERED = ("data", "fsdp", "tensor")  # by a mesh of two axes, or by another test of every family
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in COVERED else []) for name in MESHES]
+)
 def test_the_transformer_on_each_mesh(name: str, single: Path, tmp_path: Path) -> None:
     ready, _ = fitted(tmp_path / "run", *GPT, *SHORT, *MESHES[name])
     np.testing.assert_allclose(losses_of(tmp_path / "run"), losses_of(single), rtol=1e-5)

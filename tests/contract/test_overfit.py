@@ -73,7 +73,7 @@ OVERFIT: dict[str, Row] = {
     "vit": (write_digits, (*SMALL_TRANSFORMER, "model.patch=2", "steps=150"), "accuracy", 0.99),
 }
 
-LONG = ("seq2seq", "seq2seq_transformer", "vae_conv", "vit")
+LONG = ("seq2seq", "seq2seq_transformer", "transformer_rows", "vae_conv", "vit")
 
 
 @pytest.mark.parametrize(

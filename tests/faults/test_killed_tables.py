@@ -64,7 +64,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     return without_the_clock(rows_of(run))
 
 
-@pytest.mark.parametrize("logger", ["csv", "[jsonl,csv]"])
+@pytest.mark.parametrize("logger", [pytest.param("csv", marks=pytest.mark.long), "[jsonl,csv]"])
 @pytest.mark.parametrize("step", [12, pytest.param(14, marks=pytest.mark.long)])
 def test_a_run_that_is_killed_in_the_middle_of_a_row(
     step: int, logger: str, whole: list[dict[str, str]], tmp_path: Path

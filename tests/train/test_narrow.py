@@ -82,7 +82,10 @@ def test_a_run_says_what_the_compiler_was_told(pictures: tuple[str, ...], tmp_pa
     assert environment["xla_options"] == {YNNPACK: NOTHING}
 
 
-@pytest.mark.parametrize("model", [("model.widths=[64,64]",), ("model=vae", "model.widths=[64]")])
+@pytest.mark.parametrize(
+    "model",
+    [("model.widths=[64,64]",), pytest.param(("model=vae", "model.widths=[64]"), marks=pytest.mark.long)],
+)
 def test_the_losses_are_the_same(
     model: tuple[str, ...], pictures: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
