@@ -24,11 +24,11 @@ TASKS = [("label", Classification), ("real", Regression), ("tokens", LanguageMod
 
 @pytest.mark.parametrize(("kind", "task"), TASKS)
 def test_the_targets_decide(kind, task):
-    assert auto(spec(kind), None) == (Regression(spec(kind)) if task is Regression else task())
+    assert auto(spec(kind), None) == task(spec=spec(kind))
 
 
 def test_a_label_at_each_step_is_classified():
-    assert auto(spec("label", (3,)), None) == Classification()
+    assert auto(spec("label", (3,)), None) == Classification(spec=spec("label", (3,)))
 
 
 def test_tokens_are_not_predicted_from_real_values():
