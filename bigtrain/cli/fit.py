@@ -199,7 +199,8 @@ def continued(
     try:
         composed, checked, trusted = understood([*before, *overrides], config_dir, trust)
     except ConfigError as error:
-        if config_dir is not None or error.path not in map(key_of, before):
+        missing = error.path in map(key_of, before) and error.problem.startswith(f"there is no {error.path} ")
+        if config_dir is not None or not missing:
             raise
         hint = "add --config-dir FOLDER, the one that the run was begun with"
         raise ConfigError(error.path, error.problem, hint=hint) from error
