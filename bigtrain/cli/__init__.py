@@ -181,10 +181,12 @@ def _unexpected(error: Exception) -> int:
 
 def _in_code_of_others(error: Exception) -> str | None:
     """The last line that an error came through which is neither bigtrain's nor of an installed package."""
+    import sysconfig
     import traceback
     from pathlib import Path
 
-    homes = [Path(__file__).resolve().parent.parent, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    homes = [Path(__file__).resolve().parent.parent, *(Path(path).resolve() for path in installed)]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename).resolve()
         if path.is_file() and not any(path.is_relative_to(home) for home in homes):

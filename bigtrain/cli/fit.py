@@ -254,10 +254,8 @@ def _shown(
         stopped = result.get("stopped_early") or {}
         if stopped.get("of") != steps or patience is None or stopped["evaluations"] < patience:
             return False
-        how, more = (
-            f"it stopped early at step {done:,} of {steps:,}",
-            f"early_stopping.patience={stopped['evaluations'] + patience}",
-        )
+        waited = stopped["evaluations"] + patience
+        how, more = f"it stopped early at step {done:,} of {steps:,}", f"early_stopping.patience={waited}"
     console.say(f"{existing.path} is finished: {how}. To train it further:", style="bold")
     console.say(f"  bigtrain fit run_dir={existing.path} {more}{again}")
     from bigtrain.cli import report

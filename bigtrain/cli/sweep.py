@@ -57,6 +57,7 @@ def run(
     from bigtrain.config import multirun
     from bigtrain.sweep.space import parse_space
 
+    overrides = [text for text in overrides if text != "sweep_dir=null"]  # the default
     config_dir = None if config_dir is None else config_dir.expanduser().resolve()  # jobs may run elsewhere
     mine, launching, typed = _parted(overrides)
     choice = read([text for text in mine if key_of(text) != "sweep_dir"], config_dir, Trust.of(trust))
@@ -281,7 +282,7 @@ def _sparing(checked: Checked) -> tuple[str, ...]:
 def _folder(mine: Sequence[str], choices: dict[str, Any]) -> Path:
     """The sweep's directory, as typed or named by the time."""
     typed = [text.split("=", 1)[1] for text in mine if key_of(text) == "sweep_dir" and "=" in text]
-    if typed and typed[-1] != "null":
+    if typed:
         if not typed[-1].strip():
             raise ConfigError("sweep_dir", f"{typed[-1]!r} is not allowed", allowed="a folder, e.g. sweeps/first")
         return _writable(Path(typed[-1].strip("'\"")).expanduser())

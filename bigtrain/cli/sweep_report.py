@@ -51,9 +51,8 @@ def result(found: Sweep, *, as_json: bool, score: str = "last") -> None:
     failed = [trial for trial in found.trials if trial.state == "failed"]
     lines += [("failed", f"trial {trial.number}: {trial.error}") for trial in failed[:TOLD_FAILURES]]
     if (lost := next((trial for trial in failed if trial.error == DIVERGED), None)) is not None:
-        lines.append(
-            ("why", f"bigtrain fit run_dir={shlex.quote(str(found.directory / lost.directory))} names the step")
-        )
+        directory = shlex.quote(str(found.directory / lost.directory))
+        lines.append(("why", f"bigtrain fit run_dir={directory}{found.flags} names the step"))
     if len(failed) > TOLD_FAILURES:
         lines.append(("", f"and {len(failed) - TOLD_FAILURES} more: see results.csv"))
     if any(trial.error and not trial.error.endswith(SURE_TO_FAIL) for trial in failed):

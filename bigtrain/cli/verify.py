@@ -87,14 +87,16 @@ def _processes(number: int) -> str:
 
 def _check_replayable(path: Path, directory: RunDirectory, made: Mapping[str, Any], part: Segment) -> None:
     """Refuses the runs of a sweep whose bits a run by itself can't have."""
-    if (members := made.get("members", 1)) > 1:
+    members = made.get("members")
+    if isinstance(members, int) and members > 1:
         problem = f"was trained by a program of {members} runs at once, which rounds otherwise than that of one run"
         raise InputError(
             f"{path}: {problem}\n  its scores can be looked at: bigtrain evaluate {shlex.quote(str(path))}"
         )
-    adopted = directory.read(ADOPTED) or {}
-    if part.begin < int(adopted.get("step", 0)):
-        problem = f"began at step {adopted['step']:,} with the state of {adopted.get('run')}, which isn't kept here"
+    adopted = directory.read(ADOPTED)
+    begun = adopted.get("step") if isinstance(adopted, dict) else None
+    if isinstance(begun, int) and part.begin < begun:
+        problem = f"began at step {begun:,} with the state of {adopted.get('run')}, which isn't kept here"
         raise InputError(f"{path}: {problem}\n  keep more of such runs: checkpoint.keep=2")
 
 

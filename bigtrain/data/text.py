@@ -16,6 +16,7 @@ from bigtrain.config.values import PositiveInt, Share
 from bigtrain.data.arrays import LARGE, Column, Mapped, dataset
 from bigtrain.data.bounds import check_regular, unpacked
 from bigtrain.data.checks import bounded_rows, check_memory, gigabytes
+from bigtrain.data.lines import encoding_hint
 from bigtrain.data.spec import Dataset, Field, Source, Split, Vocabulary
 from bigtrain.data.splits import contiguous_split
 from bigtrain.data.tokenization import FACTS, encoded_text, read_tokens
@@ -184,7 +185,7 @@ def _decoded(where: Path, raw: np.ndarray, encoding: str) -> str:
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or "16" in encoding or "32" in encoding
         if b"\0" in content[:BEGINNING] and not wide:
             raise _binary(where) from error
-        hint = "set data.encoding to the file's encoding, for example data.encoding=latin-1; or data.level=bytes"
+        hint = f"{encoding_hint(where)}; or data.level=bytes"
         raise DataError(where, f"is not {encoding}: {error.reason} at byte {error.start}", hint=hint) from error
     except LookupError as error:
         raise ConfigError("data.encoding", f"no encoding is called {encoding!r}", hint="utf-8 is usual") from error

@@ -205,9 +205,8 @@ def check_same(member: Member, *, recorded: bool = False) -> None:
     later = {key for key, value in schema.defaults().items() if key not in before and now.get(key) == value}
     # a key that the version which trained it didn't have yet
     changes = [item for item in differences(before, now) if item[0].split(".")[0] not in later]
-    if not recorded and str(before.get("steps")) != str(
-        now.get("steps")
-    ):  # a run by itself may be made longer, a trial may not
+    longer = str(before.get("steps")) != str(now.get("steps"))  # a run by itself may be made longer, a trial may not
+    if longer and not recorded:
         changes.append(("steps", before.get("steps"), now.get("steps")))
     if changes:
         lines = "\n".join(f"  {path}: {there!r} there, {here!r} here" for path, there, here in changes[:12])

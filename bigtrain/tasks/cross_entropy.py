@@ -55,7 +55,9 @@ def of_logits(logits: Float[Array, "*lead V"], batch: Batch, smoothing: float) -
     return losses, weights, {"accuracy": Mean.of(hits, weights)}
 
 
-def in_chunks(model: Any, batch: Batch, smoothing: float, chunk: int) -> Elements:
+def in_chunks(
+    model: Any, batch: Batch, smoothing: float, chunk: int, choices: Sequence[Any] | Vocabulary | None = None
+) -> Elements:
     """As `elements` of a language model, with the scores of at most `chunk` steps of each sequence in memory at once.
 
     Args:
@@ -63,9 +65,10 @@ def in_chunks(model: Any, batch: Batch, smoothing: float, chunk: int) -> Element
         batch: inputs and targets [B, T].
         smoothing: see `smoothed`.
         chunk: steps.
+        choices: see `elements`.
 
     Raises:
-        ConfigError: the model has no such two parts.
+        ConfigError: the model has no such two parts, or no score for each of the choices.
     """
     if not (hasattr(model, "hidden") and hasattr(model, "scores")):
         problem = f"{type(model).__name__} can't give the scores of some steps alone"
@@ -83,6 +86,8 @@ def in_chunks(model: Any, batch: Batch, smoothing: float, chunk: int) -> Element
     @jax.checkpoint
     def piece(part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         logits = model.scores(part[0]).astype(jnp.float32)
+        if choices is not None:
+            check_scores(model, logits.shape, (*part[1].shape, len(choices)))
         return smoothed(logits, part[1], smoothing), is_largest(logits, part[1])
 
     found = jax.lax.map(piece, (cut(hidden), cut(targets)))

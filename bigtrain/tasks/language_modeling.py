@@ -44,9 +44,10 @@ class LanguageModeling:
         return self._judged(model, batch, 0.0)
 
     def _judged(self, model: Any, batch: Batch, smoothing: float) -> Elements:
+        choices = self.spec and self.spec.vocabulary
         if self.chunk is None:
-            return cross_entropy.elements(model, batch, smoothing, self.spec and self.spec.vocabulary)
-        return cross_entropy.in_chunks(model, batch, smoothing, self.chunk)
+            return cross_entropy.elements(model, batch, smoothing, choices)
+        return cross_entropy.in_chunks(model, batch, smoothing, self.chunk, choices)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         """`next_token` [B, T] and `log_probability` [B, T, V] in nats."""

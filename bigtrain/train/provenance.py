@@ -49,25 +49,30 @@ def provenance(
 
 def tell_changes(start: Start, made: Mapping[str, Any], say: Callable[..., None]) -> None:
     """Says what a run goes on with that is not what computed its checkpoint: it may have other numbers from here on."""
-    if start.made:
+    try:
         before, now = _deciding(start.made), _deciding(made)
-        changed = [
-            f"{name} {before[name]} → {now[name]}" for name in before.keys() & now.keys() if before[name] != now[name]
-        ]
-        if changed:
-            text = f"note: not as it was up to step {start.step:,}: {', '.join(sorted(changed))}"
-            say(f"{text}; the bits may differ from those of a run without a break", style="yellow")
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):  # a fresh run, or a checkpoint that says it in another way
+        return
+    changed = sorted(f"{name} {before[name]} → {now[name]}" for name in before if before[name] != now.get(name))
+    if changed:
+        text = f"note: not as it was up to step {start.step:,}: {', '.join(changed)}"
+        say(f"{text}; the bits may differ from those of a run without a break", style="yellow")
 
 
 def _deciding(made: Mapping[str, Any]) -> dict[str, str]:
     """By name, what decides about the bits that the same config and data give."""
-    devices, mesh = made["devices"], made["mesh"]
+    devices, *others = made["devices"]
     return {
         **made["versions"],
         **made.get("settings", {}),  # not in checkpoints of before
         "sources of bigtrain": made["code"]["sources"][:12],
-        "devices": f"{len(devices)} of {devices[0]}",
-        "mesh": " ".join(f"{axis}={size}" for axis, size in mesh.items()) or "of one",
+        "devices": f"{1 + len(others)} of {devices}",
+        "mesh": " ".join(f"{axis}={size}" for axis, size in made["mesh"].items()) or "of one",
     }
 
 

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from command import typed
 
+from bigtrain.cli.report import scores
+from bigtrain.run.directory import RunDirectory
+
 MODEL = '''
 from __future__ import annotations
 
@@ -92,6 +95,34 @@ def test_a_text_that_is_too_long_for_a_model_is_refused(workdir: Path) -> None:
         "error: 800 steps are more than the 8 whose positions were learned",
     )
     assert not (workdir / "o.csv").exists()
+
+
+def test_what_is_said_of_a_run_that_stopped_early_makes_it_go_on(workdir: Path) -> None:
+    stops = "optimizer=sgd optimizer.learning_rate=1 early_stopping.min_delta=9 early_stopping.patience=1"
+    assert typed(f"fit steps=40 eval_every=2 logger=[jsonl] run_dir=r {stops}").code == 0
+    for more in ("steps=60", "steps=61"):
+        assert typed(f"fit run_dir=r {more}").code == 0
+    said = typed("fit run_dir=r").err
+    before = RunDirectory(workdir / "r").saved()[-1]
+    advice = said.split("bigtrain ")[1].split("\n")[0]
+    assert "early_stopping.patience=" in advice
+    assert typed(advice).code == 0
+    assert RunDirectory(workdir / "r").saved()[-1] > before
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0.0000"),
+        (1.35e-6, "1.35e-06"),
+        (0.00051, "0.0005"),
+        (0.12345, "0.1235"),
+        (-3.0, "-3.0000"),
+        (2e5, "2e+05"),
+    ],
+)
+def test_small_scores_keep_their_digits(value: float, shown: str) -> None:
+    assert scores({"loss": value, "parameters": 2410.0}) == f"loss {shown}  parameters 2,410"
 
 
 def test_output_that_is_closed_is_no_error(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_utf_16_and_words_that_begin_as_archives_do_are_text(tmp_path):
     assert wide.spec.vocabulary.symbols == ("a", "b")
     assert len(text(path=write(tmp_path, "PK" * 100), length=4).spec.vocabulary) == 2
     assert text(path=write(tmp_path, b"\x93NUMPY\0" * 50), level="bytes", length=4).spec.vocabulary.raw
-    with pytest.raises(DataError, match=r"is not utf-8: .*\n  set data.encoding"):
+    with pytest.raises(DataError, match=r"is not utf-8: .*\n  it begins as UTF-16 does: data.encoding=utf-16"):
         text(path=write(tmp_path, "ab" * 100, encoding="utf-16"))
 
 

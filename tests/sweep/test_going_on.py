@@ -14,9 +14,12 @@ import pytest
 from command import typed
 
 from bigtrain.config.sweeps import swept
+from bigtrain.sweep.live import Live
 from bigtrain.sweep.results import write_whole
 from bigtrain.sweep.space import Space, asked_again
-from bigtrain.sweep.trial import Trial
+from bigtrain.sweep.trial import Objective, Trial
+from bigtrain.sweep.watching import Watching
+from bigtrain.tracking.console import Console
 
 RUN = "steps=4 eval_every=2 log_every=2 batch_size=16 logger=[jsonl] model.widths=[8]"
 
@@ -176,6 +179,9 @@ def test_verify_of_members_whose_bits_a_run_by_itself_can_not_have(workdir: Path
     (workdir / "q/trials/0001/adopted.json").write_text(json.dumps({"run": "0000", "step": 2}))
     adopted = typed("verify q/trials/0001")
     assert (adopted.code, "began at step 2 with the state of 0000" in adopted.err) == (2, True), adopted.err
+    for strange in ("[]", '{"step": "x"}', '"0000"'):
+        (workdir / "q/trials/0001/adopted.json").write_text(strange)
+        assert typed("verify q/trials/0001").code == 0
 
 
 def test_runs_and_results_tell_the_same_scores_of_trials_that_rest(workdir: Path) -> None:
@@ -193,3 +199,31 @@ def test_an_answer_that_can_not_be_written_leaves_nothing_half(tmp_path: Path) -
     with pytest.raises(OSError):
         write_whole(tmp_path / "results.csv", b"a,b")
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_a_running_trial_shows_its_newest_score(tmp_path: Path) -> None:
+    objective = Objective("loss", "min")
+    live = Live(Console(quiet=True), [objective], 2)
+    watching = Watching(tmp_path, None, live)  # type: ignore[arg-type]  only its files are looked at
+    trial = Trial(0, {"seed": "0"}, "trials/0000", "running")
+    newest: dict[int, list[float]] = {}
+    assert watching._under_way(trial, newest).state == "waiting"
+    (tmp_path / "trials/0000").mkdir(parents=True)
+    lines = [
+        {"step": 10, "validation/loss": 0.5},
+        {"step": 20, "validation/loss": 0.25},
+        {"step": 30, "train/loss": 1.0},
+    ]
+    text = "cut off}\n" + "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "trials/0000/metrics.jsonl").write_text(text)
+    assert watching._under_way(trial, newest).steps == 30
+    assert newest == {0: [0.25]}
+    live.update([watching._under_way(trial, newest)], newest)
+    assert live._scores(trial) == "loss 0.25"
+
+
+def test_a_sweep_dir_that_is_null_is_the_default(workdir: Path) -> None:
+    done = typed(f"fit -m {RUN} sweep_dir=null seed=0,1")
+    assert done.code == 0, done.err
+    assert not (workdir / "null").exists()
+    assert len(list((workdir / "sweeps").iterdir())) == 1

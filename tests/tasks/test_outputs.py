@@ -56,6 +56,23 @@ def test_a_score_for_each_token_of_each_step() -> None:
             task.elements(wrong, batch, KEY)
 
 
+class Pieces(Giving):
+    """A model whose scores can be had step by step."""
+
+    def hidden(self, inputs: jax.Array) -> jax.Array:
+        return jnp.zeros((*inputs.shape, 3))
+
+    def scores(self, hidden: jax.Array) -> jax.Array:
+        return jnp.zeros((*hidden.shape[:-1], self.shape[-1]))
+
+
+def test_a_score_for_each_token_in_chunks() -> None:
+    task, batch = LanguageModeling(chunk=2, spec=TOKENS), {"inputs": INPUTS, "targets": jnp.zeros((2, 4), jnp.int32)}
+    assert task.elements(Pieces(4, 2), batch, KEY)[0].shape == (2, 4)
+    with pytest.raises(ConfigError, match="a score for each class"):
+        task.elements(Pieces(4, 1), batch, KEY)
+
+
 def test_a_number_for_each_of_the_target() -> None:
     task, batch = Regression(spec("real", (3,))), {"inputs": INPUTS, "targets": jnp.zeros((2, 3))}
     assert task.elements(Giving(3), batch, KEY)[0].shape == (2,)
