@@ -10,9 +10,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny import quick_compiling
+from tiny import QUICK_FLAGS, quick_compiling
 
 jax.config.update("jax_num_cpu_devices", 8)
+jax.devices()  # what XLA_FLAGS says from here on counts for processes that a test starts
 QUICKLY = {
     "augment", "cli", "faults", "inference", "models", "optim", "parallel", "sweep", "tasks", "train",
     "test_bench_growth", "test_equalities", "test_members", "test_meshes",
@@ -40,6 +41,7 @@ def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, quick_compiling() if quick else contextlib.nullcontext():
         if quick:
             patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+            patch.setenv("XLA_FLAGS", QUICK_FLAGS)
         yield
 
 

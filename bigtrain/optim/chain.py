@@ -89,11 +89,14 @@ class Chain:
         return {path: value for path, value in numbers.items() if path not in constant}
 
     def check_freeze(self, names: list[str]) -> None:
-        """Refuses a pattern of `freeze` that names no parameter."""
+        """Refuses a pattern of `freeze` that names no parameter, and patterns that leave none to train."""
         for pattern in self.freeze:
             if not fnmatch.filter(names, pattern):
                 hint = did_you_mean(pattern, [*names, *(f"{name.split('.')[0]}*" for name in names)])
                 raise ConfigError("freeze", f"{pattern!r} matches no parameter", allowed=names[:20], hint=hint)
+        if names and all(map(self._frozen, names)):
+            problem = f"{list(self.freeze)} matches every parameter: nothing would be trained"
+            raise ConfigError("freeze", problem, allowed=names[:20], hint="leave at least one of them out")
 
     def _rate(self, numbers: Numbers) -> Any:
         """The learning rate as given, or the rule's own default where that is a number."""

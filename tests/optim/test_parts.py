@@ -105,6 +105,14 @@ def test_a_pattern_that_freezes_nothing_is_refused():
     )
 
 
+def test_patterns_that_leave_nothing_to_train_are_refused():
+    with pytest.raises(ConfigError, match=r"freeze: \['\*'\] matches every parameter: nothing would be trained"):
+        chain(freeze=("*",)).check_freeze(list(PARAMS))
+    with pytest.raises(ConfigError, match="matches every parameter"):
+        chain(freeze=("hidden.0.*", "embed*")).check_freeze(list(PARAMS))
+    chain(freeze=("hidden.0.kernel", "embed*")).check_freeze(list(PARAMS))
+
+
 def test_what_is_no_optimizer_is_refused():
     with pytest.raises(ConfigError, match=r"optimizer\.learning_rate: 'fast' is not allowed"):
         chain({"_target_": "optax.adam", "learning_rate": "fast"})
