@@ -14,11 +14,8 @@ from tiny import QUICK_FLAGS, quick_compiling
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.devices()  # what XLA_FLAGS says from here on counts for processes that a test starts
-QUICKLY = {
-    "augment", "cli", "faults", "inference", "models", "optim", "parallel", "sweep", "tasks", "train",
-    "test_bench_growth", "test_equalities", "test_members", "test_meshes",
-}  # fmt: skip
-"""Folders and modules whose programs run for a few steps: compiling them is what their tests take."""
+OPTIMIZED = {"test_families", "test_host_memory"}
+"""Modules whose programs are compiled as a user's are; elsewhere compiling is most of what their tests take."""
 UNDRAWN = {"test_equalities", "test_members", "test_meshes"}
 """Modules of many runs, of which nobody looks at the curves."""
 
@@ -37,7 +34,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module", autouse=True)
 def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     """Both sides of an equality are compiled alike, also where one is a process of its own."""
-    quick = QUICKLY & {request.path.parent.name, request.path.stem}
+    quick = request.path.stem not in OPTIMIZED
     with pytest.MonkeyPatch.context() as patch, quick_compiling() if quick else contextlib.nullcontext():
         if quick:
             patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

@@ -53,8 +53,12 @@ def lowered(*overrides: str) -> tuple[Lowered, dict[str, float]]:
 
 
 def fresh(*overrides: str) -> TrainState:
-    """The state of a run before its first step; nothing but what makes it is compiled."""
-    program, values = lowered(*overrides)
+    """The state of a run before its first step."""
+    return begun(*lowered(*overrides))
+
+
+def begun(program: Lowered, values: dict[str, float]) -> TrainState:
+    """The state before the first step; nothing but what makes it is compiled."""
     numbers = {name: put(typed_number(name, value), program.rules.sharding()) for name, value in values.items()}
     state: TrainState = program.parts["init"].compile(program.options["init"])(numbers)
     return state

@@ -36,6 +36,7 @@ POLL_SECONDS = 0.05
 GRACE_SECONDS = watch.GRACE_SECONDS + watch.LINGER_SECONDS + 3.0
 """For the others to end by themselves after one has failed: they wait too, and then say which."""
 
+LOST_SECONDS = 1.0  # the same after one was killed: they can't go on without it, and needn't find out who it was
 SAVING_SECONDS = 120.0  # the same after an interrupt of a run that trains: all of them save
 QUIT_SECONDS = 3.0  # the same before that: there is nothing to save
 REPEAT_SECONDS = 0.5  # a signal so soon after another is the same one: `timeout` and some shells send it twice
@@ -210,7 +211,8 @@ class Job:
         elif self._given_up():
             code = code_of(self.signal or 0)
         patience = SAVING_SECONDS if trained else QUIT_SECONDS if self.signal is not None else GRACE_SECONDS
-        self._end_others(patience if code in AGREED else GRACE_SECONDS)
+        killed = first is not None and first.process.returncode < 0
+        self._end_others(patience if code in AGREED else LOST_SECONDS if killed else GRACE_SECONDS)
         self._drain()
         if self.signal is not None and (self.insists or (not trained and code in AGREED)):
             when = " by a second signal" if trained else self.before

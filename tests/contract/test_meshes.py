@@ -41,7 +41,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-COVERED = ("data", "fsdp", "tensor")  # by a mesh of two axes, or by another test of every family
+COVERED = ("data", "fsdp", "tensor", "hybrid")  # by a mesh of two axes, or by another test of every family
 
 
 @pytest.mark.parametrize(

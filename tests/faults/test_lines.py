@@ -26,7 +26,7 @@ def _tried(folder: Path, every: int, drawn: int) -> None:
 
 
 def test_some_lines(tmp_path: Path) -> None:
-    _tried(tmp_path, every=8, drawn=25)
+    _tried(tmp_path, every=16, drawn=20)
 
 
 @pytest.mark.long
