@@ -32,6 +32,7 @@ from bigtrain.train.program import Definition, Program
 
 SAVE_APART = 1.0  # seconds; ten saves of a wide MLP cost a run of a quarter of a second on a GPU seven times as much
 EVALUATED_VALUES = 1 << 20  # numbers of inputs or scores that an evaluation batch may have beyond the training batch
+TOKEN_VALUES = 256  # that a token is taken to be in a model
 
 
 @dataclass(frozen=True)
@@ -240,9 +241,12 @@ def evaluated_at_once(spec: Spec) -> int:
     """How many examples, 256 at most, have inputs and scores of a few megabytes: evaluating them takes little memory.
 
     Where every step is scored, the scores of a vocabulary are what grows: 256 rows of a language model with 256 steps
-    and tokens would take more memory than training on eight of them (benchmarks/LOG.md).
+    and tokens would take more memory than training on eight of them (benchmarks/LOG.md). A token is counted as the
+    vector that a model makes of it.
     """
-    values = [math.prod(field.shape) for field in spec.fields.values()]
+    values = [
+        math.prod(field.shape) * (TOKEN_VALUES if field.kind == "tokens" else 1) for field in spec.fields.values()
+    ]
     vocabulary = spec.target_vocabulary or spec.vocabulary
     if vocabulary is not None and spec.targets is not None and spec.targets.kind == "tokens":
         values.append(math.prod(spec.targets.shape) * len(vocabulary))
