@@ -10,11 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny import QUICK_FLAGS, quick_compiling
+from tiny import quick_compiling, quick_flags
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.devices()  # what XLA_FLAGS says from here on counts for processes that a test starts
-OPTIMIZED = {"test_families", "test_host_memory"}
+OPTIMIZED = {"test_compilation", "test_families", "test_host_memory"}
 """Modules whose programs are compiled as a user's are; elsewhere compiling is most of what their tests take."""
 UNDRAWN = {"test_equalities", "test_members", "test_meshes"}
 """Modules of many runs, of which nobody looks at the curves."""
@@ -38,7 +38,7 @@ def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, quick_compiling() if quick else contextlib.nullcontext():
         if quick:
             patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-            patch.setenv("XLA_FLAGS", QUICK_FLAGS)
+            patch.setenv("XLA_FLAGS", quick_flags())
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest import mock
@@ -14,6 +15,7 @@ from flax import nnx
 from jax._src import compiler  # the one place where options for every program can be given
 
 from bigtrain.models.split import Arrays, Parts, Recipe, split
+from bigtrain.train.lower import _known
 
 NUMBERS = {"dropout": 0.0, "beta": 1.0}
 EPSILON = 1e-5  # of a central difference in float64: errors of about 1e-10
@@ -42,16 +44,26 @@ def eager(call: Callable[..., Any], *inputs: Any, **extras: Any) -> Any:
 
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 """Fused loops written by XLA's older code, in one part: a third of the time, for programs that run more slowly."""
-QUICK_FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())
+
+
+@functools.cache
+def quick_options() -> dict[str, Any]:
+    """Those of `QUICK` that this version of XLA has: the older code is gone in jax 0.12."""
+    return {name: value for name, value in QUICK.items() if _known(name, value)}
+
+
+def quick_flags() -> str:
+    """The same for XLA_FLAGS."""
+    return " ".join(f"--{name}={str(value).lower()}" for name, value in quick_options().items())
 
 
 @contextlib.contextmanager
 def quick_compiling() -> Iterator[None]:
     """XLA's optimizations off: programs that run once compile in a third of the time."""
-    options_of = compiler.get_compile_options
+    options_of, given = compiler.get_compile_options, quick_options()
 
     def quick(*args: Any, env_options_overrides: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        return options_of(*args, env_options_overrides={**QUICK, **(env_options_overrides or {})}, **options)
+        return options_of(*args, env_options_overrides={**given, **(env_options_overrides or {})}, **options)
 
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
