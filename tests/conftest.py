@@ -14,7 +14,7 @@ from tiny import quick_compiling, quick_flags
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.devices()  # what XLA_FLAGS says from here on counts for processes that a test starts
-OPTIMIZED = {"test_compilation", "test_families", "test_host_memory"}
+OPTIMIZED = {"test_families", "test_host_memory"}
 """Modules whose programs are compiled as a user's are; elsewhere compiling is most of what their tests take."""
 UNDRAWN = {"test_equalities", "test_members", "test_meshes"}
 """Modules of many runs, of which nobody looks at the curves."""

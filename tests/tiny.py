@@ -15,7 +15,7 @@ from flax import nnx
 from jax._src import compiler  # the one place where options for every program can be given
 
 from bigtrain.models.split import Arrays, Parts, Recipe, split
-from bigtrain.train.lower import _known
+from bigtrain.train.lower import has_option
 
 NUMBERS = {"dropout": 0.0, "beta": 1.0}
 EPSILON = 1e-5  # of a central difference in float64: errors of about 1e-10
@@ -49,7 +49,7 @@ QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_c
 @functools.cache
 def quick_options() -> dict[str, Any]:
     """Those of `QUICK` that this version of XLA has: the older code is gone in jax 0.12."""
-    return {name: value for name, value in QUICK.items() if _known(name, value)}
+    return {name: value for name, value in QUICK.items() if has_option(name, value)}
 
 
 def quick_flags() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+LEAST_SECONDS = 0.1  # a program that compiles sooner is not kept
 _HIT, _MISS = "/jax/compilation_cache/cache_hits", "/jax/compilation_cache/cache_misses"
 
 
@@ -39,14 +40,14 @@ def cache_dir() -> Path:
 
 
 def enable() -> bool:
-    """Turns the cache on for every program; False when its folder can't be written."""
+    """Turns the cache on for programs that take `LEAST_SECONDS` to compile; False when its folder can't be written."""
     folder = cache_dir() / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # who can write to it decides what is run
     except OSError:
         return False
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return True
 

@@ -53,11 +53,11 @@ def loop_options(platform: str, traced: ClosedJaxpr) -> dict[str, bool | str]:
 
 def _free(option: str, value: bool | str) -> bool:
     """Whether an option can be set: it is known, and the user says nothing of it."""
-    return option not in os.environ.get("XLA_FLAGS", "") and _known(option, value)
+    return option not in os.environ.get("XLA_FLAGS", "") and has_option(option, value)
 
 
 @cache
-def _known(option: str, value: bool | str) -> bool:
+def has_option(option: str, value: bool | int | str) -> bool:
     """Whether this version of XLA has an option, and the value."""
     try:
         jax.jit(lambda: 0).lower().compile({option: value})

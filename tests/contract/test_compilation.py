@@ -46,7 +46,7 @@ def test_each_program_of_a_run_is_compiled_once(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_another_number_finds_every_program_in_the_cache(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     base = (*BASE, "optimizer.b1=0.9", "model.widths=[24]")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    monkeypatch.setattr(cache, "LEAST_SECONDS", 0.0)
     prepared(*base)
     before = cache.COUNT.copy()
     prepared(*base, change)
