@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bigtrain.models import lstm
 from bigtrain.models.linear import Linear
-from bigtrain.parallel.naming import batched, named, whole
+from bigtrain.parallel.naming import batched, named, ways, whole
 
 Cell = Literal["simple", "gru", "lstm"]
 GATES = {"simple": 1, "gru": 3, "lstm": 4}
@@ -92,7 +92,10 @@ class RecurrentLayer(nnx.Module):
         segments: Int[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T H"], Carry]:
         """As a call, with all of the state after the last step: of an LSTM the memory cells too."""
-        projected = self.project(inputs).swapaxes(0, 1)  # [T, B, G]: scanned over the leading dimension
+        if ways("batch") > 1:  # the projection's gradient puts examples and steps in one dimension, in this order
+            projected = self.project(inputs).swapaxes(0, 1)
+        else:
+            projected = self.project(inputs.swapaxes(0, 1))  # [T, B, G]: scanned over the leading dimension
         # no step of the scan waits for other devices: whatever the parameters are split over is put together before it
         projected = named(projected, None, "batch", None)
         starts = None if segments is None else _starts(segments, valid, self.reverse).T
@@ -198,8 +201,16 @@ def _recur_backward(cell: Cell, reverse: bool, kept: Any, grads: Any) -> tuple[A
         gates = projected if more is None else more
         # added where the hidden state's share of the candidate is: summed in the scan, devices would wait in each step
         bias = None if more is None else jnp.split(more, 3, -1)[2].sum((0, 1))
-    by_weights = jnp.einsum("tbh,tbg->hg", before, gates)
+    by_weights = _summed(before, gates)
     return projected, by_weights, bias, by_initial, None
+
+
+def _summed(before: Float[Array, "T B H"], gates: Float[Array, "T B G"]) -> Float[Array, "H G"]:
+    """hᵀ·dg over all steps and examples."""
+    if ways("batch") > 1:  # steps and examples in one dimension could not stay split over the devices
+        return jnp.einsum("tbh,tbg->hg", before, gates)
+    found: jax.Array = before.reshape(-1, before.shape[-1]).T @ gates.reshape(-1, gates.shape[-1])
+    return found  # an einsum would turn one of the two round first
 
 
 recur.defvjp(_recur_forward, _recur_backward)

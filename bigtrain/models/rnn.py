@@ -121,7 +121,8 @@ class RNN(nnx.Module):
 
     def _embedded(self, inputs: jax.Array) -> Float[Array, "B T D"]:
         if self.embed is not None:  # called as a layer, it would compute in the type it was made with, f32
-            return lookup.rows(self.embed.embedding[...], inputs)
+            # the layers read one step after the other: numbers of tokens are turned round, not their vectors
+            return lookup.rows(self.embed.embedding[...], inputs.swapaxes(0, 1)).swapaxes(0, 1)
         return inputs.reshape(*inputs.shape[:2], -1)
 
 
