@@ -15,6 +15,7 @@ from bigtrain.parallel import distributed
 
 if TYPE_CHECKING:
     from bigtrain.config.check import Checked
+    from bigtrain.config.schema import RunConfig
     from bigtrain.train.prepare import Lengths, Prepared
 
 
@@ -43,10 +44,17 @@ def summary(ready: Prepared, checked: Checked, path: Path) -> list[tuple[str, st
         rows.insert(8, ("processes", f"{peers.count} ({peers.source})"))
     if (sharding := _sharding(ready)) is not None:
         rows.insert(8, ("sharding", sharding))
+    if (pieces := ready.program.definition.accumulate) > 1:
+        rows.insert(6, ("batch", _pieces(run, pieces)))
     if checked.augment:
         rows.insert(3, ("augment", f"{', then '.join(checked.augment)} (training batches only)"))
     rows += [(name, text) for name, text in spec.notes.items()]
     return rows
+
+
+def _pieces(run: RunConfig, number: int) -> str:
+    why = " (auto: a CPU is faster with less at once)" if run.accumulate == "auto" else ""
+    return f"in {number} microbatches of {run.batch_size // number} examples{why}"
 
 
 def dry_run(ready: Prepared, *, as_json: bool) -> None:
@@ -63,6 +71,7 @@ def dry_run(ready: Prepared, *, as_json: bool) -> None:
             "mesh": dict(ready.rules.mesh.shape),
             "state_bytes_per_device": bytes_on_a_device(ready.program.abstract),
             "steps_per_dispatch": ready.placement.capacity,
+            "accumulate": ready.program.definition.accumulate,
             "compile_seconds": round(ready.compile_seconds, 3),
         }
         sys.stdout.write(json.dumps(facts) + "\n")

@@ -166,7 +166,8 @@ class RunConfig:
         stop_at: rest there, scored and saved; without it the same command goes on as if it had never stopped.
         batch_size: examples an optimizer step, over all devices.
         accumulate: microbatches an optimizer step is computed in; memory falls, the gradient is the same
-            (but for what layers draw or measure on each microbatch: dropout, batch norm).
+            (but for what layers draw or measure on each microbatch: dropout, batch norm). auto is 1, but on a CPU as
+            many as make a step fast, where nothing is drawn or measured.
         eval_batch_size: examples at once in evaluation; auto is batch_size, or up to 256 where examples are small.
         eval_every: how often to evaluate on the validation split; the last step is always evaluated.
         log_every: how often to log; each line is the mean over the steps since the last.
@@ -210,7 +211,7 @@ class RunConfig:
     steps: Steps = 2000
     stop_at: Steps | None = None
     batch_size: PositiveInt = 64
-    accumulate: PositiveInt = 1
+    accumulate: PositiveInt | Literal["auto"] = "auto"
     eval_batch_size: PositiveInt | Literal["auto"] = "auto"
     eval_every: Steps = "10%"  # type: ignore[assignment]
     log_every: Steps = "1%"  # type: ignore[assignment]

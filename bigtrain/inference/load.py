@@ -82,8 +82,8 @@ def restore(stored: Stored) -> Trained:
         run.skip_spikes is not None,
     )  # fmt: skip
     made = Definition(
-        nodes["model"], nodes["task"], chain, stored.spec, stored.trusted, run.precision, run.accumulate,
-        run.ema is not None,
+        nodes["model"], nodes["task"], chain, stored.spec, stored.trusted, run.precision,
+        ema=run.ema is not None,
     )  # fmt: skip
     recipe, _ = made.recipe()
     numbers = _numbers(stored.checked, recipe)

@@ -92,10 +92,8 @@ class RecurrentLayer(nnx.Module):
         segments: Int[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T H"], Carry]:
         """As a call, with all of the state after the last step: of an LSTM the memory cells too."""
-        if ways("batch") > 1:  # the projection's gradient puts examples and steps in one dimension, in this order
-            projected = self.project(inputs).swapaxes(0, 1)
-        else:
-            projected = self.project(inputs.swapaxes(0, 1))  # [T, B, G]: scanned over the leading dimension
+        split = ways("batch") > 1  # the projection's gradient puts examples and steps in one dimension, in this order
+        projected = self.project(inputs).swapaxes(0, 1) if split else self.project(inputs.swapaxes(0, 1))  # [T, B, G]
         # no step of the scan waits for other devices: whatever the parameters are split over is put together before it
         projected = named(projected, None, "batch", None)
         starts = None if segments is None else _starts(segments, valid, self.reverse).T

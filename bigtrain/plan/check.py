@@ -107,7 +107,9 @@ def memory_of(ready: Prepared, target: Target) -> Memory | None:
     placement, program = ready.placement, ready.program
     feeds = 1 if isinstance(placement, Resident) else QUEUED + 2
     train = Foreseen(placement.abstract(), placement.capacity, feeds, ready.placement_reason)
-    made = Outline(ready.rules, ready.lengths, placement.order, program.definition, ready.values, ready.batching)
+    made = Outline(
+        ready.rules, ready.lengths, placement.order, program.definition, ready.values, ready.batching, cuts=False
+    )
     resting = Resting.of(made, program.abstract, train, len(ready.dataset.splits.get("validation", ())))
     uses = {name: use_of(item, platform) for name, item in program.executables.items()}
     own = jax.process_index()

@@ -94,7 +94,7 @@ class Estimator:
         key = (variation.remat, variation.precision)
         base = self.base
         if key not in self._kept:
-            made = _varied(base.outline.definition, *key)
+            made = _varied(base.lowered.definition, *key)
             own = base.outline.rules
             found = residuals(made, base.lowered.state, base.lowered.shapes[1], base.lowered.shapes[3], own)
             self._kept[key] = found * self._ways(own) * self.variation.accumulate / self.variation.batch
@@ -144,7 +144,7 @@ class Estimator:
 def variation_of(made: Made) -> Variation:
     """The run itself as a variation, without changes."""
     run = made.checked.run
-    return Variation(made.checked.run.mesh, run.batch_size, run.accumulate, made.plan.remat, run.precision)
+    return Variation(run.mesh, run.batch_size, made.plan.accumulate, made.plan.remat, run.precision)
 
 
 def _varied(definition: Definition, remat: str | None, precision: str) -> Definition:

@@ -66,12 +66,12 @@ def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
     room = CPU_RESIDENT_BYTES if chip.platform == "cpu" else int(DEVICE_SHARE * capacity)
     source = dataset.splits["train"]
     train = foreseen(source, dataset.spec, made.order, rules, **feed_settings(run, made.lengths.steps), room=room)
-    lowered = made.lowered((train.feed, train.capacity))
+    lowered = made.lowered((train.feed, train.capacity), chip.platform)
     if not on_cpu:
         quick()
     uses, text = compiled(lowered, chip.platform if target.exact else "cpu")
     resting = Resting.of(made, lowered.state, train, len(dataset.splits.get("validation", ())))
-    kept = residuals(made.definition, lowered.state, train.feed, lowered.shapes[3], rules)
+    kept = residuals(lowered.definition, lowered.state, train.feed, lowered.shapes[3], rules)
     found = memory(resting, uses, kept, capacity, of, saves=chip.platform == "cpu")
     if chip.platform == "cpu":
         allocator.settle()  # as `fit` does, of whose memory this process is the measure
@@ -88,7 +88,7 @@ def make(checked: Checked, trusted: Trust, dataset: Dataset, target: Target) -> 
         parts=modules.parts(lowered.state), optimizer_bytes=bytes_on_a_device(lowered.state.opt_state),
         flops=useful, flops_done=done, products=lowered.flops(products=True), memory=found, collectives=sent,
         roofline=line, remat=_remat(checked),
-        precision=run.precision, accumulate=run.accumulate, seconds=time.perf_counter() - started,
+        precision=run.precision, accumulate=lowered.definition.accumulate, seconds=time.perf_counter() - started,
         speeds=speeds(target, run.precision, rules.mesh.size).source,
     )  # fmt: skip
     return Made(found_plan, checked, made, lowered, resting, uses, kept)
@@ -174,7 +174,7 @@ def _roofline(
     weights = sum(leaf.size for leaf in jax.tree.leaves(lowered.state.params)) * width
     state = bytes_on_a_device(lowered.state.params) + bytes_on_a_device(lowered.state.opt_state)
     kept = Traffic(weights, state, bytes_on_a_device(lowered.state.params))
-    passes = (3 if flops[1] > 1.01 * flops[0] else 2) * checked.run.accumulate
+    passes = (3 if flops[1] > 1.01 * flops[0] else 2) * lowered.definition.accumulate
     moved = traffic(bytes_of(lowered.traced), passes, kept, mesh.size, mesh.shape.get("tensor", 1))
     can = speeds(target, checked.run.precision, mesh.size)
     return roofline(*flops, moved, sent, granules(target.hardware, list(mesh.devices.flat)), can)

@@ -26,16 +26,17 @@ def compiler_options(platform: str, deterministic: bool, traced: ClosedJaxpr) ->
     """
     if platform != "gpu" or not deterministic:
         return {}
-    if any(name == "conv_general_dilated" or name in ATTENTION for name in _primitives(traced.jaxpr)):
+    if any(name == "conv_general_dilated" or name in ATTENTION for name in primitives(traced.jaxpr)):
         return {"xla_gpu_exclude_nondeterministic_ops": True}
     return {"xla_gpu_enable_scatter_determinism_expander": True}
 
 
-def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
+def primitives(jaxpr: Jaxpr) -> Iterator[str]:
+    """The names of its operations, those inside of loops and calls too."""
     for equation in jaxpr.eqns:
         yield equation.primitive.name
         for inner in jaxprs_in(equation.params):
-            yield from _primitives(inner)
+            yield from primitives(inner)
 
 
 _ONE_BY_ONE = threading.RLock()

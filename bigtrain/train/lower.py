@@ -22,7 +22,7 @@ from bigtrain.models.split import Recipe
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.peak import cores
 from bigtrain.parallel.rules import Rules
-from bigtrain.train import steps
+from bigtrain.train import microbatches, steps
 from bigtrain.train.determinism import asking_cudnn, compiler_options
 from bigtrain.train.flops import count, flops_of, products_of
 from bigtrain.train.loops import reads_what_it_writes
@@ -138,6 +138,7 @@ def lower_program(
     values: Mapping[str, float],
     train: tuple[Feed, int],
     evaluation: tuple[Feed, jax.ShapeDtypeStruct],
+    cut: tuple[int, str] | None = None,
 ) -> Lowered:
     """Lowers the program from shapes; no array of the model exists yet.
 
@@ -147,6 +148,7 @@ def lower_program(
         values: the numbers, for their names.
         train: the abstract training feed and its capacity in steps.
         evaluation: the abstract evaluation feed and weights.
+        cut: the batch size and the platform for which the number of microbatches is to be chosen; None keeps it.
     """
     recipe, _ = definition.recipe()
     replicated = rules.sharding()
@@ -157,12 +159,18 @@ def lower_program(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     feed, capacity = train
 
-    def advance(state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, Metrics]:
-        return definition.advance(recipe, capacity, state, feed, number, numbers)
+    def trace(definition: Definition) -> Any:
+        def advance(state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, Metrics]:
+            return definition.advance(recipe, capacity, state, feed, number, numbers)
 
-    jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
+        jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
+        return jitted.trace(state, feed, number, numbers)
+
     with placed_by(rules) as named, asking_cudnn(definition.deterministic):
-        traced = jitted.trace(state, feed, number, numbers)
+        traced = trace(definition)
+        if cut is not None and (pieces := microbatches.chosen(definition, traced.jaxpr, rules, *cut)) > 1:
+            definition = dataclasses.replace(definition, accumulate=pieces)
+            traced = trace(definition)
         check_used(rules, recipe, state, named)
         parts = {
             "advance": traced.lower(),

@@ -116,7 +116,8 @@ def definition(checked: Checked, trusted: Trust, dataset: Dataset) -> Definition
         run.skip_spikes is not None,
     )  # fmt: skip
     return Definition(
-        nodes["model"], nodes["task"], chain, dataset.spec, trusted, run.precision, run.accumulate, run.ema is not None,
+        nodes["model"], nodes["task"], chain, dataset.spec, trusted, run.precision,
+        1 if run.accumulate == "auto" else run.accumulate, run.ema is not None,
         tuple(checked.augment.values()), run.on_nonfinite == "skip", run.deterministic,
     )  # fmt: skip
 
@@ -170,10 +171,14 @@ class Outline:
     definition: Definition
     values: dict[str, float]
     batching: Batching
+    cuts: bool  # whether the number of microbatches is chosen as the program is lowered
 
-    def lowered(self, train: tuple[Feed, int]) -> Lowered:
-        """The program for a training feed of this shape and capacity, to be compiled."""
-        return lower_program(self.definition, self.rules, self.values, train, self.batching.abstract())
+    def lowered(self, train: tuple[Feed, int], platform: str | None = None) -> Lowered:
+        """The program for a training feed of this shape and capacity, to be compiled; for the devices of the mesh, or
+        for a platform that they stand in for.
+        """
+        cut = (self.order.batch_size, platform or self.rules.mesh.devices.flat[0].platform) if self.cuts else None
+        return lower_program(self.definition, self.rules, self.values, train, self.batching.abstract(), cut)
 
 
 def outline(checked: Checked, trusted: Trust, dataset: Dataset, rules: Rules) -> Outline:
@@ -189,7 +194,7 @@ def outline(checked: Checked, trusted: Trust, dataset: Dataset, rules: Rules) ->
     _check_monitor(run, task, dataset)
     made.chain.check_freeze(list(made.recipe()[1].params))
     order = Order(size, run.batch_size, run.seed)
-    return Outline(rules, lengths, order, made, values, batching_for(run, dataset, rules))
+    return Outline(rules, lengths, order, made, values, batching_for(run, dataset, rules), run.accumulate == "auto")
 
 
 def feed_settings(run: RunConfig, steps: int) -> dict[str, Any]:
@@ -272,11 +277,10 @@ def check_metric(path: str, name: str, task: Task, *others: str) -> None:
 
 def _check_divides(run: RunConfig, rules: Rules) -> None:
     """The batch is cut evenly over devices and microbatches, or refused with the nearest sizes that can be."""
-    ways = rules.ways("batch") * run.accumulate
+    pieces = 1 if run.accumulate == "auto" else run.accumulate
+    ways = rules.ways("batch") * pieces
     if run.batch_size % ways:
         below, above = run.batch_size // ways * ways, (run.batch_size // ways + 1) * ways
-        problem = (
-            f"{run.batch_size} does not divide over {rules.ways('batch')} devices and {run.accumulate} microbatches"
-        )
+        problem = f"{run.batch_size} does not divide over {rules.ways('batch')} devices and {pieces} microbatches"
         nearest = f"{below} or {above}" if below else above
         raise ConfigError("batch_size", problem, allowed=f"multiples of {ways}, such as {nearest}")
