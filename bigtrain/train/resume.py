@@ -9,10 +9,13 @@ from typing import Any
 from bigtrain.checkpoint import Checkpoints, Damaged
 from bigtrain.config.errors import InputError
 from bigtrain.data import fingerprint
-from bigtrain.parallel import distributed
+from bigtrain.parallel import allocator, distributed
 from bigtrain.train.prepare import Prepared
 from bigtrain.train.recover import Rollback
+from bigtrain.train.sharding import bytes_on_a_device
 from bigtrain.train.state import TrainState
+
+LARGE = 8 << 20  # bytes of a state; what a run with less of it leaves behind isn't worth the time to look
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ def begin(
     Raises:
         InputError: all checkpoints are damaged, or the data is not what it was.
     """
+    if bytes_on_a_device(ready.program.abstract) >= LARGE:
+        allocator.give_back()  # what an earlier run of this process has left in pieces: 30 to 100 MB each of W4 and W5
     data = distributed.current().shared("data", lambda: ready.once.fingerprint(ready.dataset))
     steps = checkpoints.steps()
     damaged: dict[int, str] = {}
