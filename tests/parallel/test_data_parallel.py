@@ -14,6 +14,7 @@ from bigtrain.data.spec import Field, Spec
 from bigtrain.models.mlp import MLP
 from bigtrain.models.rnn import RNN
 from bigtrain.parallel.mesh import make
+from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks.classification import Classification
 from bigtrain.train.step import mean_gradient
@@ -49,7 +50,8 @@ def compiled(name, devices, accumulate=1):
         jax.device_put(batch, rules.sharding(("batch",))),
         jax.device_put(jax.random.key(0), rules.sharding()),
     )
-    return jax.jit(gradient, out_shardings=rules.sharding()).lower(*args).compile(), args
+    with placed_by(rules):  # as every program for a mesh is traced: layers see what is split
+        return jax.jit(gradient, out_shardings=rules.sharding()).lower(*args).compile(), args
 
 
 @pytest.mark.parametrize(

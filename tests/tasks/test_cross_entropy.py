@@ -106,8 +106,9 @@ def test_in_chunks_is_the_same_loss_with_the_same_gradient(family, chunk):
 def test_in_chunks_the_scores_are_never_in_memory_together_and_count_once():
     def measured(chunk):
         ready, _, _ = prepared(
-            "model=transformer/nano", "data=text", "data.length=128", "task=language_modeling", f"task.chunk={chunk}"
-        )
+            "model=transformer/nano", "data=text", "data.length=128", "task=language_modeling", f"task.chunk={chunk}",
+            "accumulate=1",
+        )  # fmt: skip
         return ready.program.executables["advance"].memory_analysis().temp_size_in_bytes, ready.program.flops
 
     (pieces, counted), (whole, expected) = measured(16), measured("null")
