@@ -167,7 +167,7 @@ class RunConfig:
         batch_size: examples an optimizer step, over all devices.
         accumulate: microbatches an optimizer step is computed in; memory falls, the gradient is the same
             (but for what layers draw or measure on each microbatch: dropout, batch norm). auto is 1, but on a CPU as
-            many as make a step fast, where nothing is drawn or measured.
+            many as make a large step fast, where nothing is drawn or measured and nothing scans.
         eval_batch_size: examples at once in evaluation; auto is batch_size, or up to 256 where examples are small.
         eval_every: how often to evaluate on the validation split; the last step is always evaluated.
         log_every: how often to log; each line is the mean over the steps since the last.

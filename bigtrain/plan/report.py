@@ -198,7 +198,8 @@ def _time(plan: Plan) -> list[str]:
     rate = plan.examples_per_second
     speed = f"{count(rate)}examples/s" + (f", {count(rate * plan.tokens)}tokens/s" if plan.tokens else "")
     hours = plan.steps * line.seconds / 3600
-    whole = f"{plan.steps:,} steps of {plan.batch_size} examples: {_hours(hours)}"
+    pieces = f" in {plan.accumulate} microbatches" if plan.accumulate > 1 else ""
+    whole = f"{plan.steps:,} steps of {plan.batch_size} examples{pieces}: {_hours(hours)}"
     whole += f", {hours * plan.devices:,.4g} device-hours"
     if plan.price:
         whole += f", {hours * plan.devices * plan.price:,.2f} at {plan.price:g} a device-hour"

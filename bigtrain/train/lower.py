@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -163,14 +163,11 @@ def lower_program(
         def advance(state: TrainState, feed: Feed, number: jax.Array, numbers: Numbers) -> tuple[TrainState, Metrics]:
             return definition.advance(recipe, capacity, state, feed, number, numbers)
 
-        jitted = jax.jit(advance, donate_argnums=0, out_shardings=(shardings, replicated))
-        return jitted.trace(state, feed, number, numbers)
+        outs = (shardings, replicated)
+        return jax.jit(advance, donate_argnums=0, out_shardings=outs).trace(state, feed, number, numbers)
 
     with placed_by(rules) as named, asking_cudnn(definition.deterministic):
-        traced = trace(definition)
-        if cut is not None and (pieces := microbatches.chosen(definition, traced.jaxpr, rules, *cut)) > 1:
-            definition = dataclasses.replace(definition, accumulate=pieces)
-            traced = trace(definition)
+        definition, traced = _cut(definition, trace, rules, cut)
         check_used(rules, recipe, state, named)
         parts = {
             "advance": traced.lower(),
@@ -178,3 +175,15 @@ def lower_program(
             "evaluate": lower_evaluation(definition, recipe, rules, state, values, evaluation),
         }
     return Lowered(definition, recipe, rules, state, capacity, parts, traced.jaxpr, (state, feed, number, numbers))
+
+
+def _cut(
+    definition: Definition, trace: Callable[[Definition], Any], rules: Rules, cut: tuple[int, str] | None
+) -> tuple[Definition, Any]:
+    """The definition with its number of microbatches, and its trace; with the batch in one piece first, to choose."""
+    traced = trace(definition)
+    pieces = definition.accumulate if cut is None else microbatches.chosen(definition, traced.jaxpr, rules, *cut)
+    if pieces == definition.accumulate:
+        return definition, traced
+    definition = dataclasses.replace(definition, accumulate=pieces)
+    return definition, trace(definition)

@@ -8,7 +8,8 @@ time of a step can be at stake, and most of its memory (benchmarks/LOG.md).
 The gradient of the parts is that of the whole but for rounding, and a batch is cut only where that is so: not where a
 step draws random numbers or measures the batch, nor in a model or a task that isn't bigtrain's own, which may compare
 the examples of a batch. Nor is it where a step scans, as a recurrent network does: each part would take as many turns.
-The choice depends on the config and the data alone: a run that goes on makes it again.
+The choice depends on the config, the shapes of the data, the mesh and the version of JAX: a run that goes on makes it
+again.
 """
 
 from __future__ import annotations

@@ -277,10 +277,11 @@ def check_metric(path: str, name: str, task: Task, *others: str) -> None:
 
 def _check_divides(run: RunConfig, rules: Rules) -> None:
     """The batch is cut evenly over devices and microbatches, or refused with the nearest sizes that can be."""
-    pieces = 1 if run.accumulate == "auto" else run.accumulate
-    ways = rules.ways("batch") * pieces
+    parts = {"devices": rules.ways("batch"), "microbatches": 1 if run.accumulate == "auto" else run.accumulate}
+    ways = math.prod(parts.values())
     if run.batch_size % ways:
         below, above = run.batch_size // ways * ways, (run.batch_size // ways + 1) * ways
-        problem = f"{run.batch_size} does not divide over {rules.ways('batch')} devices and {pieces} microbatches"
+        over = " and ".join(f"{number} {name}" for name, number in parts.items() if number > 1)
+        problem = f"{run.batch_size} does not divide over {over}"
         nearest = f"{below} or {above}" if below else above
         raise ConfigError("batch_size", problem, allowed=f"multiples of {ways}, such as {nearest}")

@@ -93,7 +93,7 @@ mesh.data: 16 devices are asked for, 8 found
   to try it on a CPU, simulate them: mesh.simulate=16
 """,
     "mesh.data=3": """\
-batch_size: 64 does not divide over 3 devices and 1 microbatches
+batch_size: 64 does not divide over 3 devices
   allowed: multiples of 3, such as 63 or 66
 """,
     "mesh.rules.btch=data": """\
