@@ -30,18 +30,24 @@ def _mixed(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _drawn(values: np.ndarray, key: int, bound: int) -> np.ndarray:
-    """A hash of each uint64 value and the key, spread evenly over `range(bound)`; `bound` is at most 2^32."""
-    values = (values ^ np.uint64(key)) + np.uint64(0x9E37_79B9_7F4A_7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
-    return ((values >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32)  # multiply and shift: a division costs 5x
+def _turn(half: np.ndarray, other: np.ndarray, key: int, modulus: int, room: tuple[np.ndarray, np.ndarray]) -> None:
+    """Adds a hash of each value of `other` and the key to `half`, modulo at most 2^32, in place (0.6 of the time).
 
-
-def _added(left: np.ndarray, right: np.ndarray, modulus: int) -> np.ndarray:
-    """`(left + right) % modulus` for uint64 values below the modulus: an unneeded subtraction wraps to the larger."""
-    total = left + right
-    return np.minimum(total, total - np.uint64(modulus))
+    The hash is the finaliser of splitmix64, spread evenly over `range(modulus)`.
+    """
+    drawn, shifted = room
+    np.bitwise_xor(other, np.uint64(key), out=drawn)
+    drawn += np.uint64(0x9E37_79B9_7F4A_7C15)
+    for shift, factor in ((30, 0xBF58_476D_1CE4_E5B9), (27, 0x94D0_49BB_1331_11EB)):
+        np.right_shift(drawn, np.uint64(shift), out=shifted)
+        drawn ^= shifted
+        drawn *= np.uint64(factor)
+    drawn >>= np.uint64(32)
+    drawn *= np.uint64(modulus)  # multiply and shift: a division costs 5x
+    drawn >>= np.uint64(32)
+    half += drawn
+    np.subtract(half, np.uint64(modulus), out=shifted)  # where that isn't needed it wraps to the larger
+    np.minimum(half, shifted, out=half)
 
 
 def permuted(positions: np.ndarray, size: int, *key: int) -> np.ndarray:
@@ -63,24 +69,24 @@ def permuted(positions: np.ndarray, size: int, *key: int) -> np.ndarray:
     for part in key:
         state = _mixed(state ^ (part & _MASK))
     keys = [_mixed(state + turn + 1) for turn in range(ROUNDS)]
-    flat = np.asarray(positions, dtype=np.int64).reshape(-1).astype(np.uint64)
-    pending = np.arange(flat.size)
-    values = flat
-    while pending.size:  # each pass leaves under (rows / size) of the values outside; they are sent through again
-        values = _network(values, rows, columns, keys)
-        flat[pending] = values
-        outside = values >= np.uint64(size)
-        pending, values = pending[outside], values[outside]
-    return flat.astype(np.int64).reshape(np.shape(positions))
+    values = _network(np.asarray(positions, dtype=np.uint64).reshape(-1), rows, columns, keys)
+    outside = np.flatnonzero(values >= np.uint64(size))
+    while outside.size:  # each pass leaves under (rows / size) of the values outside; they are sent through again
+        values[outside] = _network(values[outside], rows, columns, keys)
+        outside = outside[values[outside] >= np.uint64(size)]
+    return values.astype(np.int64).reshape(np.shape(positions))
 
 
 def _network(values: np.ndarray, rows: int, columns: int, keys: list[int]) -> np.ndarray:
     """One pass of the Feistel network over uint64 values below `rows * columns`."""
     left, right = np.divmod(values, np.uint64(columns))
+    room = np.empty_like(left), np.empty_like(left)
     for turn in range(0, ROUNDS, 2):
-        left = _added(left, _drawn(right, keys[turn], rows), rows)
-        right = _added(right, _drawn(left, keys[turn + 1], columns), columns)
-    return left * np.uint64(columns) + right
+        _turn(left, right, keys[turn], rows, room)
+        _turn(right, left, keys[turn + 1], columns, room)
+    left *= np.uint64(columns)
+    left += right
+    return left
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,10 @@ def _block(size: int, seed: int, length: int, at: int) -> np.ndarray:
 
     Whole blocks, because NumPy costs 30 µs a pass however few the values: small batches share it.
     """
-    epochs, places = np.divmod(np.arange(at * length, (at + 1) * length, dtype=np.int64), size)
-    indices = np.empty_like(places)
-    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-        here = epochs == epoch
-        indices[here] = permuted(places[here], size, seed, epoch)
+    first, last = at * length, (at + 1) * length
+    indices = np.empty(length, np.int64)
+    for epoch in range(first // size, -(-last // size)):
+        begin, end = max(first, epoch * size), min(last, (epoch + 1) * size)
+        places = np.arange(begin - epoch * size, end - epoch * size)
+        indices[begin - first : end - first] = permuted(places, size, seed, epoch)
     return indices

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
+
 from bigtrain.checkpoint import Checkpoints, Damaged
 from bigtrain.config.errors import InputError
 from bigtrain.data import fingerprint
@@ -15,7 +17,7 @@ from bigtrain.train.recover import Rollback
 from bigtrain.train.sharding import bytes_on_a_device
 from bigtrain.train.state import TrainState
 
-LARGE = 8 << 20  # bytes of a state; what a run with less of it leaves behind isn't worth the time to look
+LARGE = 8 << 20  # bytes of a state; what is left behind around a smaller one isn't worth the time to look
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def begin(
     Raises:
         InputError: all checkpoints are damaged, or the data is not what it was.
     """
-    if bytes_on_a_device(ready.program.abstract) >= LARGE:
+    large = bytes_on_a_device(ready.program.abstract) >= LARGE
+    if large:
         allocator.give_back()  # what an earlier run of this process has left in pieces: 30 to 100 MB each of W4 and W5
     data = distributed.current().shared("data", lambda: ready.once.fingerprint(ready.dataset))
     steps = checkpoints.steps()
@@ -61,7 +64,11 @@ def begin(
         return Start(state, step, window, waiting, data, skips, meta.get("rollbacks") or [], made)
     if damaged:
         raise InputError(_all_damaged(checkpoints, damaged))
-    return Start(ready.program.init(numbers), 0, {}, {}, data)
+    state = ready.program.init(numbers)
+    if large:
+        jax.block_until_ready(state)
+        allocator.give_back()  # what it was drawn in, as much again
+    return Start(state, 0, {}, {}, data)
 
 
 def check_data(
