@@ -24,8 +24,9 @@ def settle() -> bool:
 
     False, and nothing is done, where the C library isn't glibc or the user has tuned it.
 
-    The arenas of threads hold up to 64 MB; what is larger still comes from the system (`Pace` spreads its cost over
-    several steps). One arena for all threads would hold it, but then they wait for each other.
+    The arenas of threads hold up to 64 MB; what is larger still comes from the system, where the main thread doesn't
+    compute (`devices.compute_in_calls`; `Pace` spreads its cost over several steps). One arena for all threads would
+    hold it, but then they wait for each other.
     """
     library = _glibc()
     if library is None:

@@ -36,6 +36,11 @@ is_finite = jax.jit(all_finite)
 """The same for arrays; blocks nothing until its result is read."""
 
 
+def compile_for(state: TrainState) -> None:
+    """Compiles `is_finite` for states of these shapes and shardings, so that no run has to beside its first steps."""
+    is_finite.lower(state.as_dict()).compile()
+
+
 def guarded(
     before: TrainState, after: TrainState, metrics: dict[str, Mean], *, nonfinite: bool, spikes: jax.Array | None
 ) -> tuple[TrainState, dict[str, Mean]]:

@@ -16,6 +16,7 @@ from bigtrain.metrics import Mean
 from bigtrain.run.clock import Clock
 from bigtrain.tracking.logger import Logger
 from bigtrain.train.finite import SKIPPED, Diverged
+from bigtrain.train.pace import is_done
 from bigtrain.train.skips import Skips
 from bigtrain.train.state import TrainState
 
@@ -84,8 +85,8 @@ def _cut(mean: Mean, first: int, last: int) -> Mean:
 class Log:
     """Writes the mean of each metric over every `every` steps to every logger.
 
-    No dispatch ends for it: each gives the metrics of all its steps. A line is written once the next dispatch is under
-    way: fetching and formatting it costs the device nothing.
+    No dispatch ends for it: each gives the metrics of all its steps. A line is written once they are there, or the next
+    dispatch is under way: nothing waits for the device, nor does the device wait where calls return at once.
     """
 
     every: int
@@ -97,6 +98,7 @@ class Log:
     _last: int | None = None  # the run's last step, once it is done
     _trained: float = 0.0  # seconds of training until the last line
     _steps: int = 0
+    _speed: float = 0.0
 
     def after(self, step: int) -> int:
         """Never due but at the end."""
@@ -107,6 +109,8 @@ class Log:
         self.flush()
         self.window.pending.append((dispatch, metrics))
         self._steps += dispatch.number
+        if is_done(metrics):
+            self.flush()
 
     def __call__(self, step: int, state: TrainState) -> None:
         """The run has come to its last step: what is left gets a line, too."""
@@ -115,30 +119,26 @@ class Log:
     def flush(self) -> None:
         """Writes the lines that are due, if any is."""
         pending = self.window.pending
-        if not pending:
-            return
-        done = pending[-1][0].step + pending[-1][0].number
-        if self._last is None and done // self.every == pending[0][0].step // self.every:
-            return
-        rate: float | None = None
-        for step in self.window.drain(self.every):
-            if rate is None:  # the steps of these lines were done together
-                rate = self._rate()
-            self._line(step, rate)
-        if self._last is not None and self._last % self.every:
-            self._line(self._last, self._rate())
+        if pending:
+            done = pending[-1][0].step + pending[-1][0].number
+            if self._last is not None or done // self.every != pending[0][0].step // self.every:
+                for step in self.window.drain(self.every):
+                    self._line(step)
+        if self._last is not None and self.window.sums:
+            self._line(self._last)
 
     def _rate(self) -> float:
-        """Examples a second since the last line."""
-        trained = self.clock.training()
-        rate = self._steps * self.examples_a_step / max(trained - self._trained, 1e-9)
-        self._trained, self._steps = trained, 0
-        return rate
+        """Examples a second since the steps of earlier lines; several lines may be of steps that were done together."""
+        if self._steps:
+            trained = self.clock.training()
+            self._speed = self._steps * self.examples_a_step / max(trained - self._trained, 1e-9)
+            self._trained, self._steps = trained, 0
+        return self._speed
 
-    def _line(self, step: int, rate: float) -> None:
+    def _line(self, step: int) -> None:
         scalars = {f"train/{name}": value for name, value in self.window.means().items()}
         scalars |= self.window.skips.scalars()
-        scalars |= {"epoch": step / self.steps_per_epoch, "examples_per_second": rate}
+        scalars |= {"epoch": step / self.steps_per_epoch, "examples_per_second": self._rate()}
         with self.clock.part("logging"):
             for logger in self.loggers:
                 logger.log(step, scalars)

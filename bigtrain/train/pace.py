@@ -79,14 +79,19 @@ class Pace:
         return cls(capacity, fixed=fixed, together=platform in ("cpu", "gpu"), target=target)
 
     def launched(self, dispatch: Dispatch, metrics: Any) -> None:
-        """Waits until the dispatch before this one has ended, and adapts to how long it took."""
-        if self._pending is not None:
-            number, before = self._pending
-            jax.block_until_ready(before)  # blocks on the device: at most two dispatches are under way
+        """Waits until the dispatch before this one has ended, and adapts to how long it took.
+
+        Where calls return when their steps are done, as on a GPU or one CPU device, it is this one's time that counts.
+        """
+        number, before = self._pending or (0, None)
+        jax.block_until_ready(before)  # blocks on the device: at most two dispatches are under way
+        done = is_done(metrics)
+        self._pending = None if done else (dispatch.number, metrics)
+        number += dispatch.number * done
+        if number:
             now = time.perf_counter()
             self._adapt((now - self._clock) / number)
             self._clock = now
-        self._pending = (dispatch.number, metrics)
 
     def interrupted(self) -> None:
         """What the host does between two dispatches isn't charged to them."""
@@ -102,3 +107,8 @@ class Pace:
             wanted = max(wanted, min(LONG_STEPS, int(LONG_SECONDS / seconds)))
         longer = wanted if seconds > CLEAR_SECONDS else 2 * self.steps
         self.steps = min(self.capacity, wanted, longer)
+
+
+def is_done(results: Any) -> bool:
+    """Whether a call has computed all of these, so that nobody would wait for one."""
+    return all(leaf.is_ready() for leaf in jax.tree.leaves(results) if isinstance(leaf, jax.Array))

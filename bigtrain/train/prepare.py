@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +22,18 @@ from bigtrain.data.spec import Dataset, Spec
 from bigtrain.optim.chain import Chain
 from bigtrain.parallel import allocator
 from bigtrain.parallel import mesh as meshes
+from bigtrain.parallel.devices import compute_in_calls
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.tasks.fits import check_fits
-from bigtrain.train import cache
+from bigtrain.train import cache, finite
 from bigtrain.train.evaluate import Batching
 from bigtrain.train.lower import Lowered, lower_program
 from bigtrain.train.once import Once
 from bigtrain.train.program import Definition, Program
 
 SAVE_APART = 1.0  # seconds; ten saves of a wide MLP cost a run of a quarter of a second on a GPU seven times as much
-EVALUATED_VALUES = 1 << 20  # numbers of inputs or scores that an evaluation batch may have beyond the training batch
+EVALUATED_VALUES = 1 << 19  # numbers of inputs or scores that an evaluation batch may have beyond the training batch
 TOKEN_VALUES = 256  # that a token is taken to be in a model
 
 
@@ -214,13 +216,18 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     meshes.simulate(run.mesh)
     if run.compilation_cache:
         cache.enable()
+    if has_long_steps(dataset.spec):
+        compute_in_calls()
     rules = Rules.of(meshes.make(run.mesh), run.mesh)
     made = outline(checked, trusted, dataset, rules)
     source = dataset.splits["train"]
     how = {**feed_settings(run, made.lengths.steps), "workers": run.data_workers}
     placement, reason = choose(source, dataset.spec, made.order, rules, **how)
     before, started = cache.COUNT.copy(), time.perf_counter()
-    program = made.lowered((placement.abstract(), placement.capacity)).compiled()
+    lowered = made.lowered((placement.abstract(), placement.capacity))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(finite.compile_for, lowered.state)
+        program = lowered.compiled()
     seconds = time.perf_counter() - started
     if rules.mesh.devices.flat[0].platform == "cpu":
         allocator.settle()
@@ -228,6 +235,11 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
         run, dataset, made.lengths, rules, placement, reason, made.batching, made.values, program, seconds,
         cache.COUNT.since(before),
     )  # fmt: skip
+
+
+def has_long_steps(spec: Spec) -> bool:
+    """Whether a step is likely to take long, and much memory: where each token of a sequence is scored."""
+    return spec.targets is not None and spec.targets.kind == "tokens"
 
 
 def batching_for(run: RunConfig, dataset: Dataset, rules: Rules, largest: int | None = None) -> Batching:

@@ -91,13 +91,16 @@ def test_the_pace_is_that_of_process_0() -> None:
     assert len(store.values) == 7, "asked 4 times in the first 16, then at 32, 64 and 128"
 
 
-def test_an_agreed_pace_still_waits_for_the_device() -> None:
+def test_an_agreed_pace_still_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     done = jax.block_until_ready(jax.numpy.zeros(()))  # the first computation of all starts JAX, which takes its time
     own = Pace(64)
     agreed = AgreedPace(own, distributed.Alone().shared)
     agreed.launched(Dispatch(0, 1), done)
     agreed.launched(Dispatch(1, 1), done)
-    assert own.steps == 2
+    assert own.steps == 4, "both were done when their calls had returned"
+    monkeypatch.setattr("bigtrain.train.pace.is_done", lambda results: False)
+    agreed.launched(Dispatch(2, 4), done)
+    assert own._pending == (4, done)
     agreed.interrupted()
     assert own._pending is None
 

@@ -81,3 +81,38 @@ def test_a_run_that_goes_on_over_another_mesh_says_so(workdir: Path) -> None:
     assert typed(FIT).code == 0
     told = typed("fit run_dir=r steps=6 mesh=data mesh.data=2 mesh.simulate=8").err
     assert "note: not as it was up to step 4: mesh of one → data=2; the bits may differ" in told
+
+
+PREPARED = """
+import sys
+import jax
+from bigtrain.cli.fit import understood
+from bigtrain.data.load import load_data
+from bigtrain.train.prepare import prepare
+_, checked, trusted = understood(sys.argv[1:], None, [])
+prepare(checked, trusted, load_data(checked, trusted))
+many = jax.numpy.ones((1500, 1500))
+product = jax.jit(lambda: many @ many).lower().compile()
+print("computing" if not product().is_ready() else "done")
+"""
+TEXT = "model=transformer model.width=8 model.layers=1 model.heads=1 data=text data.length=8 batch_size=2"
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "returned"),
+    [
+        ("model.widths=[4]", {}, "computing"),
+        (TEXT, {}, "done"),
+        (TEXT, {"JAX_CPU_ENABLE_ASYNC_DISPATCH": "true"}, "computing"),
+        (f"{TEXT} mesh=data mesh.simulate=2", {}, "computing"),
+    ],
+    ids=["pictures", "text", "as the user says", "several devices"],
+)
+def test_the_calling_thread_computes_where_each_token_is_scored(
+    given: str, environment: dict[str, str], returned: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", PREPARED, *given.split(), "run_dir=r"]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == returned

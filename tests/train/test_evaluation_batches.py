@@ -20,7 +20,7 @@ def described(inputs: Field, targets: Field, **more: Any) -> Spec:
 
 @pytest.mark.parametrize(
     ("length", "rows"),
-    [(16, 256), (50, 81), (256, 16), (2048, 2)],
+    [(16, 128), (50, 40), (256, 8), (2048, 1)],
     ids=str,
 )
 def test_longer_texts_are_fewer_at_once_also_with_few_letters(length: int, rows: int) -> None:
@@ -31,4 +31,4 @@ def test_longer_texts_are_fewer_at_once_also_with_few_letters(length: int, rows:
 def test_small_pictures_are_many_at_once() -> None:
     label = Field((), "int32", "label")
     assert evaluated_at_once(described(Field((28, 28), "uint8", "features"), label, classes=DIGITS)) == 256
-    assert evaluated_at_once(described(Field((224, 224, 3), "uint8", "features"), label, classes=DIGITS)) == 6
+    assert evaluated_at_once(described(Field((224, 224, 3), "uint8", "features"), label, classes=DIGITS)) == 3

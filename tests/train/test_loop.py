@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from bigtrain.data.placement import Dispatch
+from bigtrain.metrics import Mean
+from bigtrain.run.clock import Clock
 from bigtrain.train.hooks import Periodic as Every
+from bigtrain.train.log import Log
 from bigtrain.train.loop import dispatches
 from bigtrain.train.pace import Pace
 
@@ -70,3 +76,53 @@ def test_a_fixed_pace_stays() -> None:
     pace.launched(Dispatch(0, 8), 0)
     pace.launched(Dispatch(8, 8), 0)
     assert pace.steps == 8
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_step_s_time_is_that_of_the_call_it_was_in(at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of 1, 2, 4, … steps of 10 ms each, that return when they are done or when the one before is."""
+    now = [0.0]
+    monkeypatch.setattr("bigtrain.train.pace.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("bigtrain.train.pace.is_done", lambda results: at_once)
+    pace = Pace(1024)
+    seen: list[float] = []
+    adapt = pace._adapt
+    monkeypatch.setattr(pace, "_adapt", lambda seconds: (seen.append(seconds), adapt(seconds)))
+    step, before = 0, 0
+    for _ in range(6):
+        number = pace.steps
+        now[0] += 0.01 * (number if at_once else before)
+        pace.launched(Dispatch(step, number), 0)
+        step, before = step + number, number
+    assert len(seen) == (6 if at_once else 5)
+    assert seen == pytest.approx([0.01] * len(seen))
+    assert pace.steps == 10
+
+
+def test_a_line_is_written_as_soon_as_its_numbers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[int] = []
+    kept = SimpleNamespace(log=lambda step, scalars: lines.append(step))
+    log = Log(2, [kept], 1, 1.0, Clock())  # type: ignore[list-item]
+    one = {"loss": Mean(np.ones(2, np.float32), np.ones(2, np.float32))}
+    for begin, done, written in ((0, False, []), (2, False, [2]), (4, True, [2, 4, 6]), (6, True, [2, 4, 6, 8])):
+        monkeypatch.setattr("bigtrain.train.log.is_done", lambda results, done=done: done)
+        log.record(Dispatch(begin, 2), one, None)  # type: ignore[arg-type]
+        assert lines == written
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_last_steps_get_a_line_whenever_the_lines_before_were_written(
+    at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: dict[int, float] = {}
+    kept = SimpleNamespace(log=lambda step, scalars: lines.update({step: scalars["examples_per_second"]}))
+    log = Log(3, [kept], 1, 1.0, Clock())  # type: ignore[list-item]
+    with log.clock.part("step"):
+        monkeypatch.setattr("bigtrain.train.log.is_done", lambda results: at_once)
+        five = {"loss": Mean(np.ones(5, np.float32), np.ones(5, np.float32))}
+        log.record(Dispatch(0, 5), five, None)  # type: ignore[arg-type]
+        log(5, None)  # type: ignore[arg-type]
+        log.flush()
+        log.flush()
+    assert list(lines) == [3, 5]
+    assert lines[3] == lines[5] > 0
