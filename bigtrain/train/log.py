@@ -13,6 +13,7 @@ import numpy as np
 
 from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
+from bigtrain.parallel import distributed
 from bigtrain.run.clock import Clock
 from bigtrain.tracking.logger import Logger
 from bigtrain.train.finite import SKIPPED, Diverged
@@ -109,7 +110,7 @@ class Log:
         self.flush()
         self.window.pending.append((dispatch, metrics))
         self._steps += dispatch.number
-        if is_done(metrics):
+        if distributed.current().count == 1 and is_done(metrics):  # processes find a loss that isn't finite together
             self.flush()
 
     def __call__(self, step: int, state: TrainState) -> None:

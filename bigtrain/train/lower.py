@@ -22,7 +22,7 @@ from bigtrain.models.split import Recipe
 from bigtrain.parallel.naming import placed_by
 from bigtrain.parallel.peak import cores
 from bigtrain.parallel.rules import Rules
-from bigtrain.train import microbatches, steps
+from bigtrain.train import finite, microbatches, steps
 from bigtrain.train.determinism import asking_cudnn, compiler_options
 from bigtrain.train.flops import count, flops_of, products_of
 from bigtrain.train.loops import reads_what_it_writes
@@ -88,11 +88,12 @@ class Lowered:
         return {name: {**asked, **more.get(name, {})} for name in self.parts}
 
     def compiled(self) -> Program:
-        """The program for the devices of its mesh."""
+        """The program for the devices of its mesh; what looks at its states is compiled beside it."""
         # XLA compiles without holding the interpreter; more at once would take as long, and 50 to 100 MB each
         options = self.options
         with ThreadPoolExecutor(cores()) as pool:
             found = pool.map(lambda name: self.parts[name].compile(options[name]), self.parts)
+            pool.submit(finite.compile_for, self.state)
             executables = dict(zip(self.parts, found, strict=True))
         flops = self.flops()
         made = (self.definition, self.recipe, self.rules, self.state, self.capacity)

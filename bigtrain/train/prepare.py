@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from bigtrain.parallel.devices import compute_in_calls
 from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.tasks.fits import check_fits
-from bigtrain.train import cache, finite
+from bigtrain.train import cache
 from bigtrain.train.evaluate import Batching
 from bigtrain.train.lower import Lowered, lower_program
 from bigtrain.train.once import Once
@@ -224,10 +223,7 @@ def prepare(checked: Checked, trusted: Trust, dataset: Dataset) -> Prepared:
     how = {**feed_settings(run, made.lengths.steps), "workers": run.data_workers}
     placement, reason = choose(source, dataset.spec, made.order, rules, **how)
     before, started = cache.COUNT.copy(), time.perf_counter()
-    lowered = made.lowered((placement.abstract(), placement.capacity))
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(finite.compile_for, lowered.state)
-        program = lowered.compiled()
+    program = made.lowered((placement.abstract(), placement.capacity)).compiled()
     seconds = time.perf_counter() - started
     if rules.mesh.devices.flat[0].platform == "cpu":
         allocator.settle()

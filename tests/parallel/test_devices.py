@@ -14,9 +14,11 @@ import jax
 import pytest
 from command import typed
 
+from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import ConfigError, jax_setting
 from bigtrain.parallel.devices import all_devices, settings
 
+TIMED = ("examples_per_second", "tokens_per_second", "time")
 FIT = "fit steps=4 log_every=1 eval_every=2 checkpoint.every=2 batch_size=16 logger=jsonl run_dir=r"
 
 REFUSED: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
@@ -116,3 +118,16 @@ def test_the_calling_thread_computes_where_each_token_is_scored(
         command, env={**os.environ, **environment}, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[-1] == returned
+
+
+def test_which_thread_computes_changes_no_bit(tmp_path: Path) -> None:
+    for name, beside in (("calling", "false"), ("other", "true")):
+        command = [sys.executable, "-m", "bigtrain", *FIT.split()[:-1], *TEXT.split(), f"run_dir={name}"]
+        environment = {**os.environ, "JAX_CPU_ENABLE_ASYNC_DISPATCH": beside}
+        subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True)
+    states = [Checkpoints(tmp_path / name / "checkpoints").meta(4)["state"] for name in ("calling", "other")]
+    assert states[0] == states[1]
+    lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("calling", "other")]
+    told = [[{k: v for k, v in json.loads(line).items() if not k.startswith(TIMED)} for line in kept] for kept in lines]
+    assert told[0] == told[1]
+    assert len(told[0]) == 6
