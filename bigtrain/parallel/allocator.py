@@ -12,9 +12,11 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # parameters of mallopt(3)
 NEVER = -1
 _SETTLED = threading.Event()  # freed memory is kept
 
@@ -47,6 +49,25 @@ def give_back() -> None:
     library = _glibc()
     if _SETTLED.is_set() and library is not None:
         library.malloc_trim(0)
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """What is allocated inside is for long: larger arrays come from the system each by itself, and go back to it when
+    they are freed. Among what programs take and free with each call they would leave holes.
+
+    Nothing where `settle` wasn't called or did nothing.
+    """
+    library = _glibc() if _SETTLED.is_set() else None
+    if library is None:
+        yield
+        return
+    for name, value in ((MMAP_THRESHOLD, 1 << 17), (MMAP_MAX, 1 << 16), (TRIM_THRESHOLD, 1 << 17)):
+        library.mallopt(name, value)
+    try:
+        yield
+    finally:
+        settle()
 
 
 def _glibc() -> Any:

@@ -64,10 +64,10 @@ def begin(
         return Start(state, step, window, waiting, data, skips, meta.get("rollbacks") or [], made)
     if damaged:
         raise InputError(_all_damaged(checkpoints, damaged))
-    state = ready.program.init(numbers)
-    if large:
-        jax.block_until_ready(state)
-        allocator.give_back()  # what it was drawn in, as much again
+    if not large:
+        return Start(ready.program.init(numbers), 0, {}, {}, data)
+    with allocator.lasting():
+        state = jax.block_until_ready(ready.program.init(numbers))
     return Start(state, 0, {}, {}, data)
 
 

@@ -86,3 +86,41 @@ def test_what_is_free_goes_back(how: str) -> None:
     if answer == "False":
         pytest.skip("another C library")
     assert int(given_back) > 90e6
+
+
+APART = """
+import ctypes
+from pathlib import Path
+from bigtrain.parallel.allocator import lasting, settle
+settled = settle()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes, libc.memset.argtypes = (
+    ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t])
+def block():
+    made = libc.malloc(48 << 20)
+    libc.memset(made, 1, 48 << 20)
+    return made
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+begun = resident()
+with lasting():
+    state, needed = block(), block()
+    libc.free(needed)
+held = resident()
+libc.free(state)
+freed = resident()
+libc.free(block())
+print(settled, held - begun, freed - begun, resident() - begun)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is about glibc")
+def test_what_lasts_is_apart_and_goes_back_when_it_is_freed() -> None:
+    """Unlike what is taken and freed with each call."""
+    done = subprocess.run([sys.executable, "-c", APART], capture_output=True, text=True, check=True)
+    settled, held, freed, kept = done.stdout.split()
+    if settled == "False":
+        pytest.skip("another C library")
+    assert int(held) == pytest.approx(48, abs=3)
+    assert int(freed) == pytest.approx(0, abs=3)
+    assert int(kept) == pytest.approx(48, abs=3)
