@@ -9,17 +9,24 @@ import pytest
 
 from bigtrain.parallel.allocator import settle
 
-FAULTS = """
+LIBC = """
 import ctypes, resource, sys
-from bigtrain.parallel.allocator import settle
-print(settle() if sys.argv[1] == "keep" else None)
+from pathlib import Path
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes, libc.memset.argtypes = (
     ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t])
+def block(size):
+    made = libc.malloc(size)
+    libc.memset(made, 1, size)
+    return made
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+"""
+FAULTS = """
+from bigtrain.parallel.allocator import settle
+print(settle() if sys.argv[1] == "keep" else None)
 def use():
-    block = libc.malloc(48 << 20)
-    libc.memset(block, 1, 48 << 20)
-    libc.free(block)
+    libc.free(block(48 << 20))
 use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 use()
@@ -30,7 +37,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is about glibc")
 def test_memory_that_is_used_again_is_not_touched_anew() -> None:
     def faults(how: str) -> tuple[str, int]:
-        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", LIBC + FAULTS, how], capture_output=True, text=True, check=True)
         answer, number = done.stdout.split()
         return answer, int(number)
 
@@ -50,22 +57,11 @@ def test_a_user_who_has_tuned_it_keeps_that(name: str, monkeypatch: pytest.Monke
 
 
 LEFT = """
-import ctypes, sys
-from pathlib import Path
 from bigtrain.parallel.allocator import give_back, settle
 later = sys.argv[1] == "give_back"
 settled = settle() if later else None
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.free.argtypes, libc.memset.argtypes = (
-    ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t])
-def pieces(number):
-    made = [libc.malloc(16_384) for _ in range(number)]
-    for piece in made:
-        libc.memset(piece, 1, 16_384)
-    return made
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-made, last = pieces(6_400), pieces(1)  # 100 MB, and above it a piece that is kept: the heap can't just end earlier
+made = [block(16_384) for _ in range(6_400)]  # 100 MB
+last = block(16_384)  # above it a piece that is kept: the heap can't just end earlier
 for piece in made:
     libc.free(piece)
 before = resident()
@@ -81,7 +77,7 @@ print(settled, before - resident())
 @pytest.mark.parametrize("how", ["settle", "give_back"])
 def test_what_is_free_goes_back(how: str) -> None:
     """When it begins; and later, when that is asked for."""
-    done = subprocess.run([sys.executable, "-c", LEFT, how], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", LIBC + LEFT, how], capture_output=True, text=True, check=True)
     answer, given_back = done.stdout.split()
     if answer == "False":
         pytest.skip("another C library")
@@ -89,35 +85,25 @@ def test_what_is_free_goes_back(how: str) -> None:
 
 
 APART = """
-import ctypes
-from pathlib import Path
 from bigtrain.parallel.allocator import lasting, settle
 settled = settle()
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.free.argtypes, libc.memset.argtypes = (
-    ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t])
-def block():
-    made = libc.malloc(48 << 20)
-    libc.memset(made, 1, 48 << 20)
-    return made
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+SIZE = 48 << 20
 begun = resident()
 with lasting():
-    state, needed = block(), block()
+    state, needed = block(SIZE), block(SIZE)
     libc.free(needed)
 held = resident()
 libc.free(state)
 freed = resident()
-libc.free(block())
-print(settled, held - begun, freed - begun, resident() - begun)
+libc.free(block(SIZE))
+print(settled, *(taken - begun >> 20 for taken in (held, freed, resident())))
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is about glibc")
 def test_what_lasts_is_apart_and_goes_back_when_it_is_freed() -> None:
     """Unlike what is taken and freed with each call."""
-    done = subprocess.run([sys.executable, "-c", APART], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", LIBC + APART], capture_output=True, text=True, check=True)
     settled, held, freed, kept = done.stdout.split()
     if settled == "False":
         pytest.skip("another C library")
