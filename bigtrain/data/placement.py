@@ -120,8 +120,9 @@ class Resident:
         """See `Placement`."""
         sharding = self.rules.sharding((None, "batch"))
         for dispatch in dispatches:
-            indices = np.zeros((self.capacity, self.order.batch_size), np.int32)
+            indices = aligned((self.capacity, self.order.batch_size), np.dtype(np.int32))  # there at once, not copied
             indices[: dispatch.number] = self.order.batches(dispatch.step, dispatch.number)
+            indices[dispatch.number :] = 0
             yield dispatch, (self.arrays, put(indices, sharding))
 
 

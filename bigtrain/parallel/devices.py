@@ -55,6 +55,11 @@ def compute_in_calls() -> None:
         jax.config.update(ASYNC, False)
 
 
+def computes_in_calls() -> bool:
+    """Whether CPU devices compute in the thread that calls, where all that a call is given is there already."""
+    return not jax.config.read(ASYNC)
+
+
 def check_settings() -> None:
     """Raises a ConfigError where JAX is set as no run can be."""
     for name, allowed, why in _NEEDED:

@@ -10,6 +10,7 @@ import jax
 
 from bigtrain.data.ahead import unwanted
 from bigtrain.data.placement import Dispatch
+from bigtrain.parallel.devices import computes_in_calls
 
 OFTEN = 16  # of the first dispatches every fourth is agreed on, later those whose number is a power of two
 TARGET_SECONDS = 0.1  # a dispatch costs Python about 0.5 ms; ten dispatches a second keep its share under 1%
@@ -62,12 +63,20 @@ class Pace:
         fixed: always as many.
         together: whether slow steps are put together.
         target: seconds of a dispatch.
+        in_calls: whether the device computes in the thread that calls (`devices.compute_in_calls`).
     """
 
     def __init__(
-        self, capacity: int, *, fixed: bool = False, together: bool = False, target: float = TARGET_SECONDS
+        self,
+        capacity: int,
+        *,
+        fixed: bool = False,
+        together: bool = False,
+        target: float = TARGET_SECONDS,
+        in_calls: bool = False,
     ) -> None:
         self.capacity, self.fixed, self.together, self.target = capacity, fixed, together, target
+        self.in_calls = in_calls
         self.steps = capacity if fixed else 1
         self._pending: tuple[int, Any] | None = None
         self._clock = time.perf_counter()
@@ -76,7 +85,8 @@ class Pace:
     def of(cls, platform: str, capacity: int, *, fixed: bool = False) -> Pace:
         """That of a run on devices of this platform."""
         target = GPU_SECONDS if platform == "gpu" else TARGET_SECONDS
-        return cls(capacity, fixed=fixed, together=platform in ("cpu", "gpu"), target=target)
+        in_calls = platform == "cpu" and computes_in_calls()
+        return cls(capacity, fixed=fixed, together=platform in ("cpu", "gpu"), target=target, in_calls=in_calls)
 
     def launched(self, dispatch: Dispatch, metrics: Any) -> None:
         """Waits until the dispatch before this one has ended, and adapts to how long it took.
@@ -85,6 +95,8 @@ class Pace:
         """
         number, before = self._pending or (0, None)
         jax.block_until_ready(before)  # blocks on the device: at most two dispatches are under way
+        if self.in_calls:  # one whose data came too late went to a thread, and would take all that follow along
+            jax.block_until_ready(metrics)
         done = is_done(metrics)
         self._pending = None if done else (dispatch.number, metrics)
         number += dispatch.number * done

@@ -28,6 +28,7 @@ from bigtrain.data.placement import (
 )
 from bigtrain.data.sampler import Order
 from bigtrain.data.spec import Field, Spec
+from bigtrain.parallel.arrays import put
 from bigtrain.parallel.mesh import make
 from bigtrain.parallel.rules import Rules
 
@@ -195,6 +196,19 @@ def test_a_resident_set_is_taken_by_a_cpu_without_a_second_copy():
         np.testing.assert_array_equal(values, part[np.arange(N - 1)][name])
         assert values.ctypes.data % ALIGNMENT == 0
         assert jax.device_put(values, jax.devices()[0]).unsafe_buffer_pointer() == values.ctypes.data
+
+
+def test_the_order_of_a_dispatch_is_there_at_once(monkeypatch):
+    """A copy of a quarter of a megabyte is made by another thread, and the call that waits for it is computed there."""
+    given = []
+    monkeypatch.setattr("bigtrain.data.placement.put", lambda a, sharding: given.append(a) or put(a, sharding))
+    capacity = 8192
+    resident = Resident.of(SOURCE, ORDER, rules(), capacity)
+    for dispatch, (_, indices) in resident.feeds(DISPATCHES):
+        assert indices.is_ready()
+        assert indices.unsafe_buffer_pointer() == given[-1].ctypes.data
+        np.testing.assert_array_equal(indices[: dispatch.number], ORDER.batches(dispatch.step, dispatch.number))
+        np.testing.assert_array_equal(indices[dispatch.number :], 0)
 
 
 def test_columns_in_memory_are_taken_as_they_are_and_mapped_ones_are_read(tmp_path):

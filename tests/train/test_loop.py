@@ -99,6 +99,28 @@ def test_a_step_s_time_is_that_of_the_call_it_was_in(at_once: bool, monkeypatch:
     assert pace.steps == 10
 
 
+@pytest.mark.parametrize("in_calls", [True, False])
+def test_a_call_that_went_to_a_thread_is_waited_for_where_calls_compute(
+    in_calls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next would find its state not there yet, and go to a thread as well."""
+    waited: list[str | None] = []
+    monkeypatch.setattr("bigtrain.train.pace.jax.block_until_ready", waited.append)
+    monkeypatch.setattr("bigtrain.train.pace.is_done", lambda results: results in waited)
+    pace = Pace(4, in_calls=in_calls)
+    pace.launched(Dispatch(0, 1), "first")
+    pace.launched(Dispatch(1, 1), "second")
+    assert [call for call in waited if call] == (["first", "second"] if in_calls else ["first"])
+    assert (pace._pending is None) == in_calls
+
+
+def test_only_cpu_devices_compute_in_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for inside in (True, False):
+        monkeypatch.setattr("bigtrain.train.pace.computes_in_calls", lambda inside=inside: inside)
+        assert Pace.of("cpu", 8).in_calls is inside
+        assert not Pace.of("gpu", 8).in_calls
+
+
 def test_a_line_is_written_as_soon_as_its_numbers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[int] = []
     kept = SimpleNamespace(log=lambda step, scalars: lines.append(step))
