@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from bigtrain.parallel import allocator
+
 
 class Background:
     """A thread for each piece of work."""
@@ -13,10 +15,10 @@ class Background:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def begin(self, work: Callable[[], None]) -> None:
-        """Starts a piece of work, after the one before it."""
+    def begin(self, work: Callable[[], None], size: int) -> None:
+        """Starts a piece of work on so many bytes, after the one before it; what it needs of memory goes back."""
         self.wait()
-        self._thread = threading.Thread(target=self._run, args=(work,), name="bigtrain-checkpoint")
+        self._thread = threading.Thread(target=self._run, args=(work, size), name="bigtrain-checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -28,8 +30,9 @@ class Background:
         if error is not None:
             raise error
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, work: Callable[[], None], size: int) -> None:
         try:
-            work()
+            with allocator.apart(size):
+                work()
         except BaseException as error:
             self._error = error

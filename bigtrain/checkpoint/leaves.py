@@ -25,6 +25,11 @@ def named(state: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
+def size(state: Any) -> int:
+    """Bytes of all arrays."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+
+
 def on_host(state: Any, memory: HostMemory) -> Any:
     """A copy of a state as NumPy arrays; blocks for that long, and the state may be reused afterwards.
 

@@ -152,7 +152,7 @@ class Checkpoints:
             meta = json.loads(json.dumps({"step": step, **meta}))  # as it is now: training goes on
             if distributed.current().count == 1:
                 copied = leaves.on_host(dict(state), self._memory)
-                self._background.begin(lambda: self._write(step, copied, meta))
+                self._background.begin(lambda: self._write(step, copied, meta), leaves.size(copied))
             else:
                 self._begin_together(step, dict(state), meta)
             self._saving = step
@@ -163,7 +163,7 @@ class Checkpoints:
             state = leaves.beside(state, self._memory)  # Orbax may read the CPU's memory in place, and it is reused
         distributed.current().shared("saving", lambda: self._make_room(step))
         self._orbax().save((self._partial(step) / ARRAYS).absolute(), state)
-        self._background.begin(lambda: self._write_together(step, state, meta))
+        self._background.begin(lambda: self._write_together(step, state, meta), leaves.size(state))
 
     def _write(self, step: int, state: dict[str, Any], meta: Mapping[str, Any]) -> None:
         """The whole save of a process by itself."""

@@ -18,6 +18,8 @@ from typing import Any
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # parameters of mallopt(3)
 NEVER = -1
+LARGE = 8 << 20  # bytes of a state; what is left behind around a smaller one isn't worth the time to look
+APART = 1 << 20  # bytes of an array that comes from the system by itself
 _SETTLED = threading.Event()  # freed memory is kept
 
 
@@ -52,17 +54,20 @@ def give_back() -> None:
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
-    """What is allocated inside is for long: larger arrays come from the system each by itself, and go back to it when
-    they are freed. Among what programs take and free with each call they would leave holes.
+def apart(size: int) -> Iterator[None]:
+    """What is allocated inside is for long, or is not needed again: larger arrays come from the system each by itself,
+    and go back to it when they are freed, as does what is free by then.
 
-    Nothing where `settle` wasn't called or did nothing.
+    Among what programs take and free with each call, what lasts would leave holes; and what is needed once, as a state
+    is encoded, would stay at the ends of the arenas of other threads, from where `give_back` can't take it.
+
+    Nothing for less than `LARGE` bytes, or where `settle` wasn't called or did nothing.
     """
-    library = _glibc() if _SETTLED.is_set() else None
+    library = _glibc() if size >= LARGE and _SETTLED.is_set() else None
     if library is None:
         yield
         return
-    for name, value in ((MMAP_THRESHOLD, 1 << 17), (MMAP_MAX, 1 << 16), (TRIM_THRESHOLD, 1 << 17)):
+    for name, value in ((MMAP_THRESHOLD, APART), (MMAP_MAX, 1 << 16), (TRIM_THRESHOLD, APART)):
         library.mallopt(name, value)
     try:
         yield

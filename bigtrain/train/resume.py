@@ -17,8 +17,6 @@ from bigtrain.train.recover import Rollback
 from bigtrain.train.sharding import bytes_on_a_device
 from bigtrain.train.state import TrainState
 
-LARGE = 8 << 20  # bytes of a state; what is left behind around a smaller one isn't worth the time to look
-
 
 @dataclass(frozen=True)
 class Start:
@@ -42,9 +40,14 @@ def begin(
     Raises:
         InputError: all checkpoints are damaged, or the data is not what it was.
     """
-    large = bytes_on_a_device(ready.program.abstract) >= LARGE
-    if large:
+    size = bytes_on_a_device(ready.program.abstract)
+    if size >= allocator.LARGE:
         allocator.give_back()  # what an earlier run of this process has left in pieces: 30 to 100 MB each of W4 and W5
+    with allocator.apart(size):
+        return _begun(ready, checkpoints, numbers, say)
+
+
+def _begun(ready: Prepared, checkpoints: Checkpoints, numbers: Any, say: Callable[..., None]) -> Start:
     data = distributed.current().shared("data", lambda: ready.once.fingerprint(ready.dataset))
     steps = checkpoints.steps()
     damaged: dict[int, str] = {}
@@ -64,11 +67,7 @@ def begin(
         return Start(state, step, window, waiting, data, skips, meta.get("rollbacks") or [], made)
     if damaged:
         raise InputError(_all_damaged(checkpoints, damaged))
-    if not large:
-        return Start(ready.program.init(numbers), 0, {}, {}, data)
-    with allocator.lasting():
-        state = jax.block_until_ready(ready.program.init(numbers))
-    return Start(state, 0, {}, {}, data)
+    return Start(jax.block_until_ready(ready.program.init(numbers)), 0, {}, {}, data)
 
 
 def check_data(

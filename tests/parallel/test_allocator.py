@@ -85,11 +85,11 @@ def test_what_is_free_goes_back(how: str) -> None:
 
 
 APART = """
-from bigtrain.parallel.allocator import lasting, settle
+from bigtrain.parallel.allocator import apart, settle
 settled = settle()
 SIZE = 48 << 20
 begun = resident()
-with lasting():
+with apart(SIZE):
     state, needed = block(SIZE), block(SIZE)
     libc.free(needed)
 held = resident()
@@ -110,3 +110,33 @@ def test_what_lasts_is_apart_and_goes_back_when_it_is_freed() -> None:
     assert int(held) == pytest.approx(48, abs=3)
     assert int(freed) == pytest.approx(0, abs=3)
     assert int(kept) == pytest.approx(48, abs=3)
+
+
+ENCODED = """
+import contextlib, threading
+from bigtrain.parallel.allocator import LARGE, apart, give_back, settle
+settled = settle()
+begun = resident()
+def encode():
+    for size in (1 << 19, 24 << 20):  # the first takes an arena of its own for this thread
+        libc.free(block(size))
+with contextlib.ExitStack() as inside:
+    if sys.argv[1] != "beside":
+        inside.enter_context(apart(LARGE if sys.argv[1] == "large" else LARGE - 1))
+    thread = threading.Thread(target=encode)
+    thread.start()
+    thread.join()
+give_back()
+print(settled, resident() - begun >> 20)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is about glibc")
+@pytest.mark.parametrize(("how", "stays"), [("beside", 24), ("small", 24), ("large", 0)])
+def test_what_another_thread_needed_once_goes_back(how: str, stays: int) -> None:
+    """The end of its arena, which `give_back` can't take."""
+    done = subprocess.run([sys.executable, "-c", LIBC + ENCODED, how], capture_output=True, text=True, check=True)
+    settled, left = done.stdout.split()
+    if settled == "False":
+        pytest.skip("another C library")
+    assert int(left) == pytest.approx(stays, abs=3)
