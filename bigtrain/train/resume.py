@@ -40,10 +40,8 @@ def begin(
     Raises:
         InputError: all checkpoints are damaged, or the data is not what it was.
     """
-    size = bytes_on_a_device(ready.program.abstract)
-    if size >= allocator.LARGE:
-        allocator.give_back()  # what an earlier run of this process has left in pieces: 30 to 100 MB each of W4 and W5
-    with allocator.apart(size):
+    allocator.give_back()  # what an earlier run of this process has left in pieces: 2 to 10 MB each of W2, 100 of W5
+    with allocator.apart(bytes_on_a_device(ready.program.abstract)):
         return _begun(ready, checkpoints, numbers, say)
 
 
