@@ -75,6 +75,19 @@ def apart(size: int) -> Iterator[None]:
         settle()
 
 
+@contextmanager
+def room() -> Iterator[None]:
+    """For what needs much memory once, as a compiler does: what programs keep goes back before, and what is left after.
+
+    150 and 110 MB of a small GPT, whose samples are compiled between two steps.
+    """
+    give_back()
+    try:
+        yield
+    finally:
+        give_back()
+
+
 def _glibc() -> Any:
     """The C library; None where it isn't glibc, or the user has tuned its allocator."""
     if not sys.platform.startswith("linux"):

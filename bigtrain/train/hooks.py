@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from bigtrain.checkpoint import Checkpoints
 from bigtrain.config.errors import RunError
 from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
-from bigtrain.parallel import distributed
+from bigtrain.parallel import allocator, distributed
 from bigtrain.run.fatal import not_fatal
 from bigtrain.tracking.logger import Logger, Tolerant
 from bigtrain.train.finite import Diverged, is_finite
@@ -79,11 +80,13 @@ class Show(Periodic):
     show: Callable[[int, TrainState], None]
     log: Log
     say: Callable[..., None]
+    compiled: bool = False
 
     def __call__(self, step: int, state: TrainState) -> None:
-        """Draws and shows."""
+        """Draws and shows; the first time, that is compiled."""
         self.log.settle(state)
-        with self.log.clock.part("samples"), not_fatal(f"the samples of step {step:,}", self.say):
+        room, self.compiled = nullcontext() if self.compiled else allocator.room(), True
+        with self.log.clock.part("samples"), not_fatal(f"the samples of step {step:,}", self.say), room:
             self.show(step, state)
 
 

@@ -11,6 +11,7 @@ from bigtrain.data.placement import Dispatch
 from bigtrain.metrics import Mean
 from bigtrain.run.clock import Clock
 from bigtrain.train.hooks import Periodic as Every
+from bigtrain.train.hooks import Show
 from bigtrain.train.log import Log
 from bigtrain.train.loop import dispatches
 from bigtrain.train.pace import Pace
@@ -119,6 +120,22 @@ def test_only_cpu_devices_compute_in_calls(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("bigtrain.train.pace.computes_in_calls", lambda inside=inside: inside)
         assert Pace.of("cpu", 8).in_calls is inside
         assert not Pace.of("gpu", 8).in_calls
+
+
+def test_samples_are_compiled_where_what_steps_keep_has_gone_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what the compiler leaves goes back, whatever becomes of the samples; later ones are not compiled."""
+    done: list[str] = []
+    monkeypatch.setattr("bigtrain.parallel.allocator.give_back", lambda: done.append("back"))
+    log = Log(2, [], 1, 1.0, Clock())
+
+    def draw(step: int, state: object) -> None:
+        done.append(f"draw {step}")
+        raise OSError("the disk is full")
+
+    show = Show(2, draw, log, lambda text, style="": None)
+    for step in (2, 4):
+        show(step, None)  # type: ignore[arg-type]
+    assert done == ["back", "draw 2", "back", "draw 4"]
 
 
 def test_a_line_is_written_as_soon_as_its_numbers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
