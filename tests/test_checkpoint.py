@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
-from bigtrain.checkpoint import Checkpoints, Damaged, leaves, pattern
+from bigtrain.checkpoint import Checkpoints, Damaged, leaves, orbax, pattern
 from bigtrain.config.errors import InputError, RunError
 from bigtrain.config.schema import CheckpointConfig
 
@@ -102,6 +103,40 @@ def test_a_large_state_is_left_to_orbax(tmp_path: Path, monkeypatch: pytest.Monk
     saved(tmp_path, {1: None, 2: None})
     assert list(pattern._KNOWN.values()) == [None]
     assert pattern.known({"a": np.zeros(3)}) is None
+
+
+@pytest.mark.parametrize(("least", "files"), [(2048, range(8, 64)), (1 << 20, range(1, 8))])
+def test_a_large_state_is_written_file_by_file(
+    least: int, files: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And restored whole, on a mesh as well."""
+    monkeypatch.setattr(pattern, "MOST_BYTES", 40)
+    monkeypatch.setattr(orbax, "LEAST_BYTES", least)
+    values = np.random.default_rng(0).normal(size=(64, 96)).astype(np.float32)  # 24 kB, not to be compressed
+    tree = {"params": {"b": jnp.arange(6.0), "w": jnp.asarray(values)}}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, tree, {})
+    checkpoints.wait()
+    assert len(list((checkpoints.path(1) / "arrays" / "ocdbt.process_0" / "d").iterdir())) in files
+    assert checkpoints.problem(1) is None
+    split = NamedSharding(jax.make_mesh((8,), ("a",)), PartitionSpec("a"))
+    for sharding in (tree["params"]["w"].sharding, split):
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+        abstract["params"]["w"] = jax.ShapeDtypeStruct(values.shape, values.dtype, sharding=sharding)
+        found = checkpoints.restore(1, abstract)
+        jax.tree.map(np.testing.assert_array_equal, found, tree)
+        assert found["params"]["w"].sharding == sharding
+    checkpoints.close()
+
+
+def test_what_is_encoded_at_a_time() -> None:
+    gigabyte = 1 << 30
+    assert orbax.file_bytes(64 << 20) is None
+    assert orbax.file_bytes(65 << 20) == orbax.file_bytes(256 << 20) == 4 << 20
+    assert orbax.file_bytes(gigabyte) == 16 << 20
+    assert orbax.file_bytes(100 * gigabyte) == 100 * gigabyte // 64
+    assert orbax.encoded_bytes(64 << 20) == 64 << 20
+    assert orbax.encoded_bytes(gigabyte) == 160 << 20
 
 
 def test_the_saved_state_may_be_reused_at_once(tmp_path: Path) -> None:

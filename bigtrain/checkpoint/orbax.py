@@ -11,6 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from bigtrain.checkpoint import leaves, pattern
+from bigtrain.parallel import distributed
+
+FILES = 64  # that a process writes a large state to, about; of the values of a file, a copy is made as it is written
+LEAST_BYTES = 4 << 20  # of each
+AT_ONCE = 10  # of them are made
+
 LOCK = threading.Lock()
 """Saves of several runs in one process come one by one: Orbax would take each other's signals for their own."""
 
@@ -25,6 +32,19 @@ def make_ready() -> None:
     wanted = ("orbax.checkpoint",)
     threading.Thread(target=importlib.import_module, args=wanted, name="bigtrain-orbax", daemon=True).start()
     multihost_utils.sync_global_devices("bigtrain")
+
+
+def file_bytes(size: int) -> int | None:
+    """The size of the files in which a process writes so many bytes; None for one, in which `pattern` has small states.
+
+    Orbax's own choice is 2 GiB: until such a file is full, all that goes into it is in memory a second time.
+    """
+    return None if size <= pattern.MOST_BYTES else max(LEAST_BYTES, size // FILES)
+
+
+def encoded_bytes(size: int) -> int:
+    """What it takes to write so many bytes, beside them."""
+    return min(size, AT_ONCE * (file_bytes(size) or size))
 
 
 class Checkpointer:
@@ -48,7 +68,9 @@ class Checkpointer:
 
     def save(self, folder: Path, state: Any) -> None:
         """Begins to write; the arrays must not change before it is done."""
-        self._orbax.save(folder, args=self._library.args.PyTreeSave(state))
+        own = leaves.size(state) // distributed.current().count
+        args = self._library.args.PyTreeSave(state, ocdbt_target_data_file_size=file_bytes(own))
+        self._orbax.save(folder, args=args)
 
     def restore(self, folder: Path, abstract: Any) -> Any:
         """The arrays, as the shardings of the abstract ones say."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bigtrain.checkpoint.orbax import encoded_bytes
 from bigtrain.data.placement import Foreseen
 from bigtrain.train.evaluate import KEPT_BYTES
 from bigtrain.train.prepare import Outline
@@ -17,8 +18,6 @@ from bigtrain.train.state import TrainState
 CATEGORIES = ("parameters", "optimizer", "statistics", "gradients", "activations", "temporaries", "batch", "evaluation")
 """The optimizer's includes the moving average of the parameters; `batch` is the training set where it stays on the
 device; `evaluation` is what is kept of the validation set."""
-
-SAVED = 2  # times the state: the copy that a checkpoint is written from, and what of it is encoded
 
 _EXHAUSTED = re.compile(r"(?:Used|temporaries \(|\()\s*([\d.]+)([KMGT]?)\)?\s*(?:of|exceeds available)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -135,13 +134,13 @@ def memory(
     if "init" in uses:  # the state is its result
         moments["initialisation"] = feeds + uses["init"].made
     if saves:
-        moments["saving"] = feeds + resting.kept + (1 + SAVED) * resting.state
+        moments["saving"] = feeds + resting.kept + resting.state + copy + encoded_bytes(resting.state)
     during = max(moments, key=lambda name: moments[name])
     state = (resting.parameters, resting.optimizer, resting.statistics)
     if during == "initialisation":
         split = (0, 0, max(0, uses["init"].made - resting.state), feeds, 0)
     elif during == "saving":
-        split = (0, 0, SAVED * resting.state, feeds, resting.kept)
+        split = (0, 0, copy + encoded_bytes(resting.state), feeds, resting.kept)
     elif during == "evaluation":
         split = (0, 0, uses["evaluate"].made + copy, feeds, waiting)
     else:
