@@ -26,13 +26,14 @@ def run(
         raise ConfigError("--split", f"data {dataset.spec.name!r} has no {split} split", allowed=dataset.splits)
     from bigtrain.cli import report
     from bigtrain.inference.load import restore
-    from bigtrain.inference.score import score
+    from bigtrain.inference.score import rules_for, score
 
     trained = restore(stored)
     from bigtrain.train.corpus import installed
 
-    found, notes = installed(score(trained, dataset, split))  # type: ignore[arg-type]
-    for note in notes:
+    rules, elsewhere = rules_for(stored.checked.run.mesh, typed=any(text.startswith("mesh.") for text in overrides))
+    found, notes = installed(score(trained, dataset, split, rules))  # type: ignore[arg-type]
+    for note in filter(None, [elsewhere, *notes]):
         print(f"note: {note}", file=sys.stderr)
     if as_json:
         facts = {"run_dir": str(path), "split": split, "checkpoint": trained.checkpoint}

@@ -6,6 +6,8 @@ import dataclasses
 
 import jax
 
+from bigtrain.config.errors import ConfigError
+from bigtrain.config.schema import MeshConfig
 from bigtrain.data.spec import Dataset, Split
 from bigtrain.inference.load import Trained
 from bigtrain.inference.translate import translated
@@ -17,16 +19,38 @@ from bigtrain.train.prepare import batching_for
 from bigtrain.train.program import compile_evaluation
 
 
-def score(trained: Trained, dataset: Dataset, split: Split) -> dict[str, float]:
-    """The mean of the loss and of every metric over a split, on the run's mesh; and the scores of texts as a whole.
+def rules_for(asked: MeshConfig, *, typed: bool) -> tuple[Rules, str | None]:
+    """The mesh to evaluate on: what the run was trained on, if it can be had here.
+
+    Args:
+        asked: the run's mesh, with what was typed.
+        typed: whether anything of it was; then it has to be that one.
+
+    Returns:
+        The rules, and a note where other devices are used, those at hand, which share the batch.
+
+    Raises:
+        ConfigError: there is no such mesh here, and it was typed.
+    """
+    try:
+        return Rules.of(meshes.make(asked), asked), None
+    except ConfigError as error:
+        if typed or not error.path.startswith("mesh."):
+            raise
+        plain = dataclasses.replace(asked, **dict.fromkeys(meshes.AXES[1:], 1), data="auto", slow=())
+        rules = Rules.of(meshes.make(plain), plain)
+        number = rules.mesh.size
+        return rules, f"{error.path}: {error.problem}; evaluated on {number} device{'s' * (number > 1)} of this machine"
+
+
+def score(trained: Trained, dataset: Dataset, split: Split, rules: Rules) -> dict[str, float]:
+    """The mean of the loss and of every metric over a split, on a mesh; and the scores of texts as a whole.
 
     The data may be stored in another type than the run's, and may number its classes or symbols otherwise.
     """
     dataset = translated(trained.spec, dataset)
     definition = dataclasses.replace(trained.definition, spec=dataset.spec)
     run = trained.checked.run
-    meshes.simulate(run.mesh)
-    rules = Rules.of(meshes.make(run.mesh), run.mesh)
     batching = batching_for(run, dataset, rules, len(dataset.splits[split]))
     state = jax.device_put(trained.state, rules.sharding())
     program = compile_evaluation(definition, rules, trained.numbers, state, batching.abstract())

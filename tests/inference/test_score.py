@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +77,22 @@ def test_a_simulated_mesh_in_a_process_of_its_own(trained: Path) -> None:
     assert json.loads(done.stdout)["loss"] == pytest.approx(alone["loss"], rel=1e-5)
 
 
-def test_best_without_a_score(trained: Path, workdir: Path) -> None:
-    import shutil
+def test_a_mesh_of_more_devices_than_there_are(trained: Path, workdir: Path) -> None:
+    run = Path(shutil.copytree(trained, workdir / "run"))
+    config = run / "config.yaml"
+    text = config.read_text()
+    assert text.count("\n  fsdp: 1\n") == 1
+    config.write_text(text.replace("\n  fsdp: 1\n", "\n  fsdp: 16\n"))
+    done, alone = typed("evaluate run --json"), typed(f"evaluate {trained} --json")
+    assert done.code == 0, done.err
+    note = "note: mesh.fsdp: 16 devices are asked for, 8 found; evaluated on 1 device of this machine\n"
+    assert done.err.startswith(note)
+    assert json.loads(done.out)["loss"] == json.loads(alone.out)["loss"]
+    refused = typed("evaluate run mesh.fsdp=32")
+    assert (refused.code, refused.err.splitlines()[0]) == (2, "error: mesh.fsdp: 32 devices are asked for, 8 found")
 
+
+def test_best_without_a_score(trained: Path, workdir: Path) -> None:
     run = Path(shutil.copytree(trained, workdir / "run"))
     for folder in (run / "checkpoints").iterdir():
         meta = folder / "meta.json"
