@@ -28,10 +28,10 @@ def run(
     from bigtrain.inference.load import restore
     from bigtrain.inference.score import rules_for, score
 
-    trained = restore(stored)
+    rules, elsewhere = rules_for(stored.checked.run.mesh, typed=any(text.startswith("mesh.") for text in overrides))
+    trained = restore(stored, rules)
     from bigtrain.train.corpus import installed
 
-    rules, elsewhere = rules_for(stored.checked.run.mesh, typed=any(text.startswith("mesh.") for text in overrides))
     found, notes = installed(score(trained, dataset, split, rules))  # type: ignore[arg-type]
     for note in filter(None, [elsewhere, *notes]):
         print(f"note: {note}", file=sys.stderr)

@@ -21,10 +21,12 @@ from bigtrain.models.split import Parts, Recipe
 from bigtrain.optim.chain import Chain
 from bigtrain.parallel import mesh as meshes
 from bigtrain.parallel.devices import all_devices
+from bigtrain.parallel.rules import Rules
 from bigtrain.tasks import Task
 from bigtrain.train import step as train_step
 from bigtrain.train.prepare import model_numbers
 from bigtrain.train.program import PRECISIONS, Definition
+from bigtrain.train.sharding import sharded
 from bigtrain.train.state import TrainState
 
 
@@ -70,8 +72,8 @@ def load(path: str | Path, *, checkpoint: str, trust: Sequence[str] = ()) -> Tra
     return restore(read(path, checkpoint=checkpoint, trust=trust))
 
 
-def restore(stored: Stored) -> Trained:
-    """The model that a run directory describes, with its arrays."""
+def restore(stored: Stored, rules: Rules | None = None) -> Trained:
+    """The model that a run directory describes, with its arrays, split by the rules of a mesh or on one device."""
     run, nodes = stored.checked.run, stored.checked.nodes
     meshes.simulate(run.mesh)  # before anything asks JAX for its devices
     device = all_devices()[0]
@@ -88,8 +90,9 @@ def restore(stored: Stored) -> Trained:
     recipe, _ = made.recipe()
     numbers = _numbers(stored.checked, recipe)
     shapes = jax.eval_shape(made.init, {name: jax.numpy.asarray(value) for name, value in numbers.items()})
-    sharding = jax.sharding.SingleDeviceSharding(device)
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
+    one = jax.sharding.SingleDeviceSharding(device)
+    alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one), shapes)
+    abstract = alone if rules is None else sharded(shapes, recipe, rules)
     state = TrainState(**checkpoints.restore(at, abstract.as_dict()))
     return Trained(stored.checked, stored.trusted, made, recipe, state, numbers, at)
 

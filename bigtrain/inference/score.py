@@ -32,12 +32,13 @@ def rules_for(asked: MeshConfig, *, typed: bool) -> tuple[Rules, str | None]:
     Raises:
         ConfigError: there is no such mesh here, and it was typed.
     """
+    meshes.simulate(asked)  # before anything asks JAX for its devices
     try:
         return Rules.of(meshes.make(asked), asked), None
     except ConfigError as error:
         if typed or not error.path.startswith("mesh."):
             raise
-        plain = dataclasses.replace(asked, **dict.fromkeys(meshes.AXES[1:], 1), data="auto", slow=())
+        plain = MeshConfig(data=-1, rules={"batch": "data"})
         rules = Rules.of(meshes.make(plain), plain)
         number = rules.mesh.size
         return rules, f"{error.path}: {error.problem}; evaluated on {number} device{'s' * (number > 1)} of this machine"
@@ -52,8 +53,8 @@ def score(trained: Trained, dataset: Dataset, split: Split, rules: Rules) -> dic
     definition = dataclasses.replace(trained.definition, spec=dataset.spec)
     run = trained.checked.run
     batching = batching_for(run, dataset, rules, len(dataset.splits[split]))
-    state = jax.device_put(trained.state, rules.sharding())
-    program = compile_evaluation(definition, rules, trained.numbers, state, batching.abstract())
+    program = compile_evaluation(definition, rules, trained.numbers, trained.state, batching.abstract())
+    state = jax.device_put(trained.state, jax.tree.map(lambda leaf: leaf.sharding, program.abstract))
     found = Scorer(program, batching, dataset.splits[split], program.numbers(trained.numbers))(state)
     if not writes(trained.task):
         return found

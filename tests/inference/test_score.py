@@ -77,18 +77,34 @@ def test_a_simulated_mesh_in_a_process_of_its_own(trained: Path) -> None:
     assert json.loads(done.stdout)["loss"] == pytest.approx(alone["loss"], rel=1e-5)
 
 
-def test_a_mesh_of_more_devices_than_there_are(trained: Path, workdir: Path) -> None:
-    run = Path(shutil.copytree(trained, workdir / "run"))
-    config = run / "config.yaml"
-    text = config.read_text()
-    assert text.count("\n  fsdp: 1\n") == 1
-    config.write_text(text.replace("\n  fsdp: 1\n", "\n  fsdp: 16\n"))
-    done, alone = typed("evaluate run --json"), typed(f"evaluate {trained} --json")
+@pytest.fixture
+def split(workdir: Path) -> Path:
+    """A run whose parameters two devices share."""
+    fit = "fit steps=2 batch_size=16 logger=jsonl model.widths=[32] mesh=fsdp mesh.fsdp=2 run_dir=r"
+    done = typed(fit)
     assert done.code == 0, done.err
-    note = "note: mesh.fsdp: 16 devices are asked for, 8 found; evaluated on 1 device of this machine\n"
-    assert done.err.startswith(note)
-    assert json.loads(done.out)["loss"] == json.loads(alone.out)["loss"]
-    refused = typed("evaluate run mesh.fsdp=32")
+    return workdir / "r"
+
+
+def test_a_run_with_split_parameters_is_evaluated_on_its_mesh_and_on_others(split: Path) -> None:
+    alone = json.loads((split / "result.json").read_text())["test"]["loss"]
+    for more in ("", "mesh.fsdp=8", "mesh.fsdp=4 mesh.data=2"):
+        done = typed(f"evaluate r --json {more}")
+        assert (done.code, done.err) == (0, ""), more
+        assert json.loads(done.out)["loss"] == pytest.approx(alone, rel=1e-5), more
+
+
+def test_a_mesh_of_more_devices_than_there_are(split: Path) -> None:
+    before = json.loads(typed("evaluate r --json").out)
+    config = split / "config.yaml"
+    text = config.read_text()
+    assert text.count("\n  fsdp: 2\n") == 1
+    config.write_text(text.replace("\n  fsdp: 2\n", "\n  fsdp: 16\n"))
+    done = typed("evaluate r --json")
+    assert done.code == 0, done.err
+    assert done.err == "note: mesh.fsdp: 16 devices are asked for, 8 found; evaluated on 8 devices of this machine\n"
+    assert json.loads(done.out)["loss"] == pytest.approx(before["loss"], rel=1e-5)
+    refused = typed("evaluate r mesh.fsdp=32")
     assert (refused.code, refused.err.splitlines()[0]) == (2, "error: mesh.fsdp: 32 devices are asked for, 8 found")
 
 
