@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from files import arrays_of
 from grain._src.python.dataset.transformations import process_prefetch
+from processes import wait_for
 
 from bigtrain.config.errors import DataError, InputError, RunError
 from bigtrain.config.schema import MeshConfig
@@ -211,13 +212,16 @@ def test_workers_end_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @dataclass(frozen=True)
 class Hanging:
-    """A source whose storage doesn't answer for one example."""
+    """A source whose storage doesn't answer for one example; it makes a file as it is asked for that."""
+
+    asked: Path
 
     def __len__(self) -> int:
         return 50
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         if 13 in indices:
+            self.asked.touch()
             time.sleep(60)
         return SOURCE[indices]
 
@@ -225,13 +229,16 @@ class Hanging:
 @pytest.mark.slow
 def test_a_worker_that_hangs_ends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before `ahead` loses patience, and before Grain kills it (-9)."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    reading = batches(Hanging(), ORDER, start=BAD - 2, workers=1, batch_bytes=1 << 30)
+    temporary, asked = tmp_path / "temporary", tmp_path / "asked"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    reading = batches(Hanging(asked), ORDER, start=BAD - 2, workers=1, batch_bytes=1 << 30)
     assert len(list(itertools.islice(reading, 2))) == 2
     [worker] = multiprocessing.active_children()
+    wait_for(asked.exists)
     reading.close()
     assert worker.exitcode == 1
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.slow
