@@ -76,7 +76,6 @@ def restore(stored: Stored, rules: Rules | None = None) -> Trained:
     """The model that a run directory describes, with its arrays, split by the rules of a mesh or on one device."""
     run, nodes = stored.checked.run, stored.checked.nodes
     meshes.simulate(run.mesh)  # before anything asks JAX for its devices
-    device = all_devices()[0]
     checkpoints = Checkpoints(stored.directory.checkpoints, run.checkpoint)
     at = _chosen(checkpoints, stored.checkpoint)
     chain = Chain(
@@ -90,11 +89,15 @@ def restore(stored: Stored, rules: Rules | None = None) -> Trained:
     recipe, _ = made.recipe()
     numbers = _numbers(stored.checked, recipe)
     shapes = jax.eval_shape(made.init, {name: jax.numpy.asarray(value) for name, value in numbers.items()})
-    one = jax.sharding.SingleDeviceSharding(device)
-    alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one), shapes)
-    abstract = alone if rules is None else sharded(shapes, recipe, rules)
+    abstract = _on_one_device(shapes) if rules is None else sharded(shapes, recipe, rules)
     state = TrainState(**checkpoints.restore(at, abstract.as_dict()))
     return Trained(stored.checked, stored.trusted, made, recipe, state, numbers, at)
+
+
+def _on_one_device(state: TrainState) -> TrainState:
+    one = jax.sharding.SingleDeviceSharding(all_devices()[0])
+    found: TrainState = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one), state)
+    return found
 
 
 def _numbers(checked: Checked, recipe: Recipe) -> dict[str, float]:

@@ -30,18 +30,19 @@ def rules_for(asked: MeshConfig, *, typed: bool) -> tuple[Rules, str | None]:
         The rules, and a note where other devices are used, those at hand, which share the batch.
 
     Raises:
-        ConfigError: there is no such mesh here, and it was typed.
+        ConfigError: there is no such mesh here, and it was typed; or its rules are wrong.
     """
     meshes.simulate(asked)  # before anything asks JAX for its devices
     try:
-        return Rules.of(meshes.make(asked), asked), None
+        mesh, used, problem = meshes.make(asked), asked, None
     except ConfigError as error:
-        if typed or not error.path.startswith("mesh."):
+        if typed or not error.path.startswith("mesh."):  # JAX's own settings have other paths
             raise
-        plain = MeshConfig(data=-1, rules={"batch": "data"})
-        rules = Rules.of(meshes.make(plain), plain)
-        number = rules.mesh.size
-        return rules, f"{error.path}: {error.problem}; evaluated on {number} device{'s' * (number > 1)} of this machine"
+        used = MeshConfig(data=-1, rules={"batch": "data"})
+        mesh = meshes.make(used)
+        here = f"{mesh.size} device{'s' * (mesh.size > 1)} of this machine"
+        problem = f"{error.path}: {error.problem}; evaluated on {here}"
+    return Rules.of(mesh, used), problem
 
 
 def score(trained: Trained, dataset: Dataset, split: Split, rules: Rules) -> dict[str, float]:
